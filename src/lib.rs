@@ -1,0 +1,3 @@
+//! pedwatch
+#![allow(missing_docs)]
+pub mod audit;
