@@ -296,7 +296,8 @@ fn describe<'e>(
     log_name: &'e str,
 ) -> Result<Write<'e>, DecodeError> {
     let missing = |missing| DecodeError::NotALogEntry { missing };
-    let cluster: Option<&'e ClusterLabels<'_>> = entry.resource.0.as_ref().and_then(|resource| resource.labels.0.as_ref());
+    let cluster: Option<&'e ClusterLabels<'_>> =
+        entry.resource.0.as_ref().and_then(|resource| resource.labels.0.as_ref());
     let caller = payload.request_metadata.0.as_ref();
     let response = payload.response.metadata.as_ref();
     let request = payload.request.metadata.as_ref();

@@ -1,3 +1,22 @@
-//! pedwatch
-#![allow(missing_docs)]
+//! pedwatch tells a platform team at once who changed a Deployment's replicas on GKE, and whether that exceeds the
+//! limit its team applied for (its *PED*) that was in force at that moment.
+//!
+//! ```text
+//!  source            audit              limits, policy            store
+//!  ───────           ─────              ──────────────            ─────
+//!  replay ─ bytes ─▶ decode ─▶ Write ─▶ judge(limit as of t) ─▶ sqlite
+//!                    pure      pure     pure
+//! ```
+//!
+//! Facts are append-only and carry deterministic ids; whatever depends on order (previous value, current value, peaks)
+//! is derived by views. So any order and any duplication of the input give the same tables.
+
 pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod ped;
+pub mod pipeline;
+pub mod policy;
+pub mod source;
+pub mod store;
+pub mod telemetry;

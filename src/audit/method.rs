@@ -177,13 +177,25 @@ mod tests {
     #[test]
     fn what_cannot_change_a_replica_count_says_why() {
         for (method, resource, reason) in [
-            ("io.k8s.apps.v1.deployments.status.update", "apps/v1/namespaces/n/deployments/d/status", Ignored::StatusWrite),
+            (
+                "io.k8s.apps.v1.deployments.status.update",
+                "apps/v1/namespaces/n/deployments/d/status",
+                Ignored::StatusWrite,
+            ),
             ("io.k8s.apps.v1.deployments.get", "apps/v1/namespaces/n/deployments/d", Ignored::Read),
             ("io.k8s.apps.v1.deployments.scale.get", "apps/v1/namespaces/n/deployments/d/scale", Ignored::Read),
-            ("io.k8s.apps.v1.statefulsets.scale.patch", "apps/v1/namespaces/n/statefulsets/d/scale", Ignored::OtherResource),
+            (
+                "io.k8s.apps.v1.statefulsets.scale.patch",
+                "apps/v1/namespaces/n/statefulsets/d/scale",
+                Ignored::OtherResource,
+            ),
             ("io.k8s.apps.v1.replicasets.update", "apps/v1/namespaces/n/replicasets/d", Ignored::OtherResource),
             ("io.example.v1.deployments.update", "example.io/v1/namespaces/n/deployments/d", Ignored::OtherResource),
-            ("io.k8s.extensions.v1beta1.deployments.rollback.create", "extensions/v1beta1/namespaces/n/deployments/d/rollback", Ignored::OtherResource),
+            (
+                "io.k8s.extensions.v1beta1.deployments.rollback.create",
+                "extensions/v1beta1/namespaces/n/deployments/d/rollback",
+                Ignored::OtherResource,
+            ),
             ("io.k8s.core.v1.pods.delete", "core/v1/namespaces/deployments/pods/p", Ignored::OtherResource),
             ("", "", Ignored::OtherResource),
         ] {

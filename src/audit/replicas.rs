@@ -84,7 +84,12 @@ pub(super) struct Reading {
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] when the place that counts holds something that cannot be a replica count.
-pub(super) fn read(call: &Call<'_>, request: &Body<'_>, response: &Body<'_>, split: bool) -> Result<Reading, DecodeError> {
+pub(super) fn read(
+    call: &Call<'_>,
+    request: &Body<'_>,
+    response: &Body<'_>,
+    split: bool,
+) -> Result<Reading, DecodeError> {
     let evaluated = call.is_patch.then(|| merge_patch_of(&request.operations)).flatten();
     let evaluated = evaluated.as_ref().and_then(|spec| Spec::deserialize(spec).ok());
     let sent = Sent::of(request, evaluated.as_ref().or(request.spec.as_ref()));
@@ -127,7 +132,11 @@ fn from_response(
     };
     // `replicas` of a Scale is a plain int32 with `omitempty`: zero is written by leaving it out.
     if !split && is_scale(call, response) && matches!(number, Number::Absent | Number::Null) {
-        return Ok(Some(Value { replicas: 0, source: Source::Response, place: "response.spec (a Scale without replicas)" }));
+        return Ok(Some(Value {
+            replicas: 0,
+            source: Source::Response,
+            place: "response.spec (a Scale without replicas)",
+        }));
     }
     count(number, place).map(|found| found.map(|replicas| Value { replicas, source: Source::Response, place }))
 }
@@ -245,10 +254,9 @@ fn merge_patch_of(operations: &[&RawValue]) -> Option<Json> {
 fn concerns(pointer: &str) -> bool {
     match pointer.strip_prefix("/spec") {
         Some("") => true,
-        Some(rest) => rest
-            .strip_prefix('/')
-            .and_then(|rest| rest.split('/').next())
-            .is_some_and(|field| WATCHED.contains(&field)),
+        Some(rest) => {
+            rest.strip_prefix('/').and_then(|rest| rest.split('/').next()).is_some_and(|field| WATCHED.contains(&field))
+        }
         None => pointer.is_empty(),
     }
 }
@@ -266,8 +274,14 @@ mod tests {
     fn a_json_patch_becomes_the_merge_patch_that_does_the_same() {
         for (patch, expected) in [
             (r#"[{"op":"replace","path":"/spec/replicas","value":6}]"#, json!({"replicas": 6})),
-            (r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/spec/replicas","value":2}]"#, json!({"replicas": 2})),
-            (r#"[{"op":"add","path":"/spec/replicas","value":9},{"op":"replace","path":"/spec/replicas","value":4}]"#, json!({"replicas": 4})),
+            (
+                r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/spec/replicas","value":2}]"#,
+                json!({"replicas": 2}),
+            ),
+            (
+                r#"[{"op":"add","path":"/spec/replicas","value":9},{"op":"replace","path":"/spec/replicas","value":4}]"#,
+                json!({"replicas": 4}),
+            ),
             (r#"[{"op":"remove","path":"/spec/replicas"}]"#, json!({"replicas": null})),
             (r#"[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"x"}]"#, json!({})),
             (r#"[{"op":"copy","from":"/spec/replicas","path":"/metadata/annotations/before"}]"#, json!({})),

@@ -1,0 +1,217 @@
+//! The command line. Data goes to standard output, everything else to standard error.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 3 an alert that `--fail-on` names.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that talks to a person")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, StoreUrl};
+use crate::ped::history::Registration;
+use crate::ped::{Fault, Located, parse_all};
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
+
+mod config;
+mod explain;
+mod ped;
+mod replay;
+mod report;
+
+/// Exit code for wrong usage or configuration; clap's own.
+const USAGE: u8 = 2;
+
+/// Watches GKE audit logs for replica changes and judges them against the limit each team applied for.
+#[derive(Debug, Parser)]
+#[command(name = "pedwatch", version, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file (TOML); `pedwatch config example` prints one
+    #[arg(long, global = true, env = crate::config::ENV_CONFIG, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read log files, judge every entry, record what changed, and report it
+    Replay(replay::Args),
+    /// Tell in plain words what each entry is, and why it did or did not alert
+    Explain(explain::Args),
+    /// Validate, register and list what teams applied for
+    #[command(subcommand)]
+    Ped(ped::Command),
+    /// Check the configuration, or print an example
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object
+    Json,
+    /// One object a line
+    Ndjson,
+}
+
+/// Something the caller has to put right: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs one command, and tells what to exit with.
+pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item = (String, String)>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. Where even that cannot be printed, the exit code tells.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    let config = match Config::load(cli.config.as_deref(), env) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("pedwatch: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match dispatch(cli.command, &config) {
+        Ok(code) => code,
+        Err(error) => {
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+            {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("pedwatch: {error:#}");
+            if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        match command {
+            Command::Replay(args) => replay::run(args, config).await,
+            Command::Explain(args) => explain::run(args, config).await,
+            Command::Ped(command) => ped::run(command, config).await,
+            Command::Config(command) => config::run(&command, config),
+        }
+    })
+}
+
+/// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
+fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc<dyn Store>>> {
+    Ok(match url.or_else(|| config.store.clone()) {
+        Some(StoreUrl::Sqlite(path)) => {
+            let store = Sqlite::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
+            Some(Arc::new(store))
+        }
+        None => None,
+    })
+}
+
+/// As [`open_store`], for commands that make no sense without one.
+fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn Store>> {
+    open_store(url, config)?.ok_or_else(|| {
+        Usage("no store is named; use --store sqlite:FILE, PEDWATCH_STORE__URL or store.url".to_owned()).into()
+    })
+}
+
+/// `[TIME=]PATH`: PED files, and from when they apply.
+#[derive(Debug, Clone)]
+struct PedPath {
+    from: DateTime<Utc>,
+    path: PathBuf,
+}
+
+impl std::str::FromStr for PedPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((time, path)) if !Path::new(text).exists() => {
+                Ok(PedPath { from: parse_time(time)?, path: path.into() })
+            }
+            _ => Ok(PedPath { from: DateTime::UNIX_EPOCH, path: text.into() }),
+        }
+    }
+}
+
+/// A time as people type it: RFC 3339, or a date for its midnight in UTC.
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    let date = |text: &str| text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc());
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .or_else(|_| date(text))
+        .map_err(|_| format!("{text:?} is not a time; it would be like 2026-09-11 or 2026-09-11T08:00:00Z"))
+}
+
+/// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
+fn read_peds(paths: &[PathBuf], config: &Config) -> Result<Result<Vec<Located>, Vec<Fault>>> {
+    let mut files = Vec::new();
+    for path in paths {
+        let context = || format!("cannot read {}", path.display());
+        if std::fs::metadata(path).with_context(context)?.is_dir() {
+            let entries = std::fs::read_dir(path).with_context(context)?.collect::<std::io::Result<Vec<_>>>();
+            let mut found: Vec<PathBuf> = entries.with_context(context)?.iter().map(std::fs::DirEntry::path).collect();
+            found.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
+            found.sort();
+            files.extend(found);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let read =
+        |file: &PathBuf| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
+    let texts: Vec<String> = files.iter().map(read).collect::<Result<_>>()?;
+    let texts = files.iter().map(PathBuf::as_path).zip(texts.iter().map(String::as_str));
+    Ok(parse_all(texts, &config.policy.platform))
+}
+
+/// Registers what `--ped` names, in order of time.
+async fn register_peds(peds: &[PedPath], store: &dyn Store, config: &Config, now: DateTime<Utc>) -> Result<()> {
+    let mut peds = peds.to_vec();
+    peds.sort_by_key(|ped| ped.from);
+    for PedPath { from, path } in peds {
+        let located = read_peds(&[path], config)?.map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+            anyhow::anyhow!("--ped is refused:\n{}", lines.join("\n"))
+        })?;
+        for Located { ped, file, .. } in located {
+            store
+                .register(Registration {
+                    ped,
+                    effective_at: from,
+                    now,
+                    updated_by: "replay".to_owned(),
+                    reason: None,
+                    source: Some(file.display().to_string()),
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,35 @@
+//! `pedwatch config check|example`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::report;
+use crate::config::{Config, EXAMPLE, Origin, env_name};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Show every key with its value, where that came from, and the variable that overrides it
+    Check,
+    /// Print a commented example: all keys, at their defaults
+    Example,
+}
+
+pub(super) fn run(command: &Command, config: &Config) -> Result<ExitCode> {
+    match command {
+        Command::Example => report::text(EXAMPLE)?,
+        Command::Check => {
+            let mut table = report::table(&["key", "value", "from", "variable"]);
+            for (key, (value, origin)) in &config.origins {
+                let from = match origin {
+                    Origin::Default => "default",
+                    Origin::File => "file",
+                    Origin::Environment(_) => "environment",
+                };
+                table.add_row([key.as_str(), value, from, &env_name(key)]);
+            }
+            report::text(&format!("{table}\n"))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

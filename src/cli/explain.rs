@@ -1,0 +1,170 @@
+//! `pedwatch explain`: for each entry what was read where, which limit applied and which rules fired.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+
+use super::{PedPath, open_store, register_peds, report};
+use crate::audit::{DecodeError, Decoded, ObjectKind, Write};
+use crate::config::{Config, StoreUrl};
+use crate::ped::history::Limits;
+use crate::pipeline::{Pipeline, open};
+use crate::policy::{AlertType, Policy};
+use crate::source::files;
+use crate::store::Store;
+use crate::store::row;
+use crate::store::sqlite::Sqlite;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// PED files or folders to judge by, from TIME on (a date or RFC 3339), or else since ever
+    #[arg(long, value_name = "[TIME=]PATH")]
+    ped: Vec<PedPath>,
+    /// A store whose registered limits to judge by; nothing is written to it
+    #[arg(long, value_name = "sqlite:FILE")]
+    store: Option<StoreUrl>,
+    /// Only the entry with this insertId
+    #[arg(long, value_name = "ID")]
+    insert_id: Option<String>,
+    /// Log files, folders of them, or - for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+}
+
+pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
+    let files = files::expand(&args.inputs)?;
+    let scratch = Sqlite::in_memory()?;
+    register_peds(&args.ped, &scratch, config, Utc::now()).await?;
+    let mut versions = scratch.versions(None).await?;
+    if let Some(store) = open_store(args.store, config)? {
+        versions.extend(store.versions(None).await?);
+    }
+    let pipeline = Pipeline { policy: config.policy.clone(), limits: Limits::new(&versions) };
+    let mut found = false;
+    let mut failed = None;
+    files::read(&files, |chunk| {
+        for document in chunk.documents() {
+            let place = format!("{}:{}", chunk.file, document.line);
+            let explanation = match document.fault() {
+                Some(error) if args.insert_id.is_none() => Some(headed(&place, None, &unreadable(&error))),
+                Some(_) => None,
+                None => open(document.bytes, |envelope, decoded| {
+                    let wanted = args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted));
+                    wanted.then(|| headed(&place, envelope.insert_id, &explain(&pipeline, decoded)))
+                }),
+            };
+            if let Some(explanation) = explanation {
+                found = true;
+                failed = report::text(&explanation).err();
+            }
+        }
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !found {
+        anyhow::bail!("there is no such entry in these files");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn headed(place: &str, insert_id: Option<&str>, body: &str) -> String {
+    let body: String = body.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{place}  insertId {}\n{body}\n", insert_id.unwrap_or("(none)"))
+}
+
+fn unreadable(error: &DecodeError) -> String {
+    format!("quarantined ({}): {error}", error.reason())
+}
+
+fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> String {
+    match decoded {
+        Err(error) => unreadable(&error),
+        Ok(Decoded::Ignored(reason)) => format!("not a change ({reason}): {}", reason.explain()),
+        Ok(Decoded::Writes(writes)) => {
+            writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
+    let (limit, judgement) = pipeline.judge(write);
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "what     {}", what(write));
+    let _ = writeln!(out, "when     {} (timestamp)", row::time(write.event_time));
+    let _ = writeln!(out, "who      {}", who(&pipeline.policy, write));
+    let _ = writeln!(out, "number   {}", number(write));
+    let _ = match limit {
+        Some(limit) => writeln!(
+            out,
+            "limit    {}, in force since {} (version {}; first applied for {})",
+            limit.max_replicas,
+            since(limit.from),
+            limit.limit_id,
+            limit.initial_max_replicas
+        ),
+        None => writeln!(out, "limit    none was in force for this Deployment in this cluster at that time"),
+    };
+    let _ = writeln!(out, "verdict  {}", judgement.verdict);
+    for alert in &judgement.alerts {
+        let _ =
+            writeln!(out, "alert    {} ({}): {}", alert.alert_type.as_str(), alert.severity.as_str(), alert.message);
+    }
+    if judgement.alerts.is_empty() {
+        let _ = writeln!(out, "alerts   none: {}", why_none(&pipeline.policy));
+    }
+    out
+}
+
+fn what(write: &Write<'_>) -> String {
+    let object = write.object_name.unwrap_or("(unnamed)");
+    let about = match (write.object_kind, write.deployment_name) {
+        (ObjectKind::HorizontalPodAutoscaler, Some(target)) => format!(", which scales the Deployment {target}"),
+        (ObjectKind::HorizontalPodAutoscaler, None) => ", whose target no body names".to_owned(),
+        _ => String::new(),
+    };
+    let Write { operation, object_kind, namespace, cluster_name, method_name, .. } = write;
+    format!("{operation} of {object_kind} {namespace}/{object}{about}, in cluster {cluster_name} ({method_name})")
+}
+
+fn who(policy: &Policy, write: &Write<'_>) -> String {
+    let (route, pattern) = policy.routes.of(&write.actor);
+    let why =
+        pattern.map_or_else(|| "no pattern of [actors] matches".to_owned(), |pattern| format!("{pattern:?} matches"));
+    let actor = &write.actor;
+    format!("{} ({}, from {}); route {route}: {why}", actor.name, actor.kind, actor.field)
+}
+
+fn number(write: &Write<'_>) -> String {
+    if write.operation.removes() {
+        return "none: the object is gone".to_owned();
+    }
+    let touched = if write.touched { "" } else { "; the client did not write it" };
+    let version = write.resource_version.map_or_else(String::new, |version| format!("; resourceVersion {version}"));
+    match write.asked {
+        Ok(asked) => format!("{}, from {} ({}){touched}{version}", asked.replicas, asked.place, asked.source),
+        Err(why) => format!("unknown: {why}"),
+    }
+}
+
+fn since(from: DateTime<Utc>) -> String {
+    if from == DateTime::UNIX_EPOCH { "ever".to_owned() } else { row::time(from) }
+}
+
+fn why_none(policy: &Policy) -> String {
+    let off: Vec<&str> = AlertType::ALL
+        .into_iter()
+        .filter(|&alert_type| policy.severity.get(alert_type).is_none())
+        .map(AlertType::as_str)
+        .collect();
+    if off.is_empty() {
+        "no rule fires".to_owned()
+    } else {
+        format!("no rule fires (switched off: {})", off.join(", "))
+    }
+}

@@ -1,0 +1,171 @@
+//! What goes to standard output: tables for people, JSON for programs.
+
+use std::io::Write;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Map, Value as Json, json};
+
+use super::Format;
+use crate::pipeline::Tally;
+use crate::store::RunReport;
+use crate::store::row::{self, Cell, Change, Row};
+
+/// How many rows of each kind a report shows; the store holds the rest.
+pub(super) const ROWS_MAX: usize = 100;
+
+/// Writes text as it is. Fails with the pipe's error when nobody reads it any more.
+pub(super) fn text(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+pub(super) fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(headings);
+    table
+}
+
+/// A time for people: UTC, to the second.
+pub(super) fn short(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Rows as JSON objects of their columns: in one array, or one a line.
+pub(super) fn rows<R: Row>(rows: &[R], format: Format) -> Result<()> {
+    let objects: Vec<Json> = rows.iter().map(object).collect();
+    if format == Format::Json {
+        return text(&format!("{}\n", Json::Array(objects)));
+    }
+    text(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
+}
+
+fn object<R: Row>(row: &R) -> Json {
+    let values = row.cells().into_iter().map(|cell| match cell {
+        Cell::Null => Json::Null,
+        Cell::Integer(number) => number.into(),
+        Cell::Text(text) => text.into(),
+        Cell::Time(time) => row::time(time).into(),
+    });
+    Json::Object(R::COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).zip(values).collect())
+}
+
+/// The figures of a replay.
+pub(super) fn summary(tally: &Tally, elapsed_seconds: f64) -> Json {
+    let ignored: Map<String, Json> =
+        tally.ignored.iter().map(|(reason, count)| (reason.to_string(), (*count).into())).collect();
+    json!({
+        "entries": tally.entries,
+        "events": tally.events,
+        "duplicates": tally.duplicates,
+        "ignored": ignored,
+        "quarantined": tally.quarantined,
+        "alerts": tally.alerts,
+        "bytes": tally.bytes,
+        "elapsed_seconds": elapsed_seconds,
+    })
+}
+
+/// Changes, alerts and quarantined inputs, one object a line, each with its table.
+pub(super) fn ndjson(report: &RunReport) -> Result<()> {
+    fn lines<'r, R: Row>(rows: &'r [R]) -> impl Iterator<Item = String> + 'r {
+        rows.iter().map(|row| format!("{}\n", json!({ "table": R::TABLE, "row": object(row) })))
+    }
+    let lines = lines(&report.changes).chain(lines(&report.alerts)).chain(lines(&report.quarantined));
+    text(&lines.collect::<String>())
+}
+
+/// The report that a person wants to see.
+pub(super) fn story(report: &RunReport, tally: &Tally, elapsed_seconds: f64) -> Result<()> {
+    let mut out = String::new();
+    section(&mut out, "Changes", "nothing changed", &changes(report), report.changes.len());
+    section(&mut out, "Alerts", "no alerts", &alerts(report), report.alerts.len());
+    if !tally.ignored.is_empty() {
+        let mut ignored = table(&["entries", "why they are not changes"]);
+        for (reason, count) in &tally.ignored {
+            ignored.add_row([count.to_string(), format!("{reason}: {}", reason.explain())]);
+        }
+        section(&mut out, "Ignored", "", &ignored, 1);
+    }
+    if !report.quarantined.is_empty() {
+        section(&mut out, "Quarantined", "", &quarantined(report), report.quarantined.len());
+    }
+    let Tally { entries, bytes, events, duplicates, quarantined, .. } = tally;
+    let alerts: u64 = tally.alerts.values().sum();
+    let ignored: u64 = tally.ignored.values().sum();
+    out.push_str(&format!(
+        "{entries} entries ({bytes} bytes) in {elapsed_seconds:.2} s: {events} events, {alerts} alerts, {ignored} ignored, \
+         {duplicates} duplicates, {quarantined} quarantined\n",
+    ));
+    text(&out)
+}
+
+fn section(out: &mut String, title: &str, nothing: &str, table: &Table, rows: usize) {
+    if rows == 0 {
+        out.push_str(&format!("{title}: {nothing}\n\n"));
+    } else {
+        out.push_str(&format!("{title}\n{table}\n"));
+        if rows >= ROWS_MAX {
+            out.push_str(&format!("only the first {ROWS_MAX}: the store has them all\n"));
+        }
+        out.push('\n');
+    }
+}
+
+fn changes(report: &RunReport) -> Table {
+    let mut changes = table(&["when (UTC)", "deployment", "from → to", "limit", "verdict", "how", "who"]);
+    for change in &report.changes {
+        let number = |replicas: Option<i64>| replicas.map_or_else(|| "?".to_owned(), |replicas| replicas.to_string());
+        let to = if change.verdict == "removed" { "removed".to_owned() } else { number(change.replicas) };
+        let missed = match change.missed_writes {
+            0 => String::new(),
+            missed => format!(" ({missed} missed before)"),
+        };
+        changes.add_row([
+            short(change.event_time),
+            subject(change),
+            format!(
+                "{} → {to}{missed}",
+                change.previous_replicas.map_or_else(|| "·".to_owned(), |from| from.to_string())
+            ),
+            change.limit_max_replicas.map_or_else(|| "none".to_owned(), |limit| limit.to_string()),
+            change.verdict.clone(),
+            format!("{} ({})", change.operation, change.route),
+            change.actor.clone(),
+        ]);
+    }
+    changes
+}
+
+fn subject(change: &Change) -> String {
+    let object = change.object_name.as_deref().unwrap_or("(unnamed)");
+    match change.object_kind.as_str() {
+        "Deployment" => format!("{}/{object}", change.namespace),
+        _ => format!("{}/{} (HPA {object})", change.namespace, change.deployment_name.as_deref().unwrap_or("?")),
+    }
+}
+
+fn alerts(report: &RunReport) -> Table {
+    let mut alerts = table(&["when (UTC)", "severity", "alert", "what", "who"]);
+    for alert in &report.alerts {
+        alerts.add_row([
+            short(alert.alert_time),
+            alert.severity.clone(),
+            alert.alert_type.clone(),
+            alert.message.clone(),
+            alert.actor.clone().unwrap_or_default(),
+        ]);
+    }
+    alerts
+}
+
+fn quarantined(report: &RunReport) -> Table {
+    let mut quarantined = table(&["where", "reason", "what is wrong"]);
+    for row in &report.quarantined {
+        quarantined.add_row([row.source.clone().unwrap_or_default(), row.reason.clone(), row.detail.clone()]);
+    }
+    quarantined
+}

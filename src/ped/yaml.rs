@@ -1,0 +1,345 @@
+//! Reading a PED file: every fault with its line, none hidden behind another.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde_json::{Map, Value as Json};
+
+use super::{Fault, Located, Ped, Subject, quantity};
+
+const API_VERSION: &str = "pedwatch/v1";
+const KIND: &str = "Ped";
+
+/// Longest name of a Deployment (a DNS subdomain); a namespace and a cluster are at most 63 and 40.
+const NAME_MAX: usize = 253;
+
+/// Reads one file, which may hold several documents. A document with a fault gives no PED.
+pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Located>, Vec<Fault>) {
+    let mut faults = Vec::new();
+    let documents = match MarkedYaml::load_from_str(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            let line = error.marker().line();
+            faults.push(Fault {
+                file: file.to_owned(),
+                line,
+                key: String::new(),
+                message: format!("is not YAML: {}", error.info()),
+            });
+            return (Vec::new(), faults);
+        }
+    };
+    if documents.is_empty() {
+        let message = "is empty; it would hold a document of kind Ped".to_owned();
+        faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
+    }
+    let mut located = Vec::new();
+    for document in &documents {
+        let mut reader = Reader { file, platform, faults: Vec::new() };
+        let ped = reader.ped(document);
+        match (ped, reader.faults.is_empty()) {
+            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), line: line_of(document) }),
+            _ => faults.extend(reader.faults),
+        }
+    }
+    (located, faults)
+}
+
+type Node<'n> = MarkedYaml<'n>;
+
+fn line_of(node: &Node<'_>) -> usize {
+    node.span.start.line()
+}
+
+/// One document's faults, and the ways to read a value that add to them.
+struct Reader<'r> {
+    file: &'r Path,
+    platform: &'r RangeInclusive<i64>,
+    faults: Vec<Fault>,
+}
+
+/// A mapping under reading: its keys are taken out one by one, and what is left is unknown.
+struct Section<'s, 'n> {
+    key: String,
+    line: usize,
+    entries: BTreeMap<String, (usize, &'s Node<'n>)>,
+}
+
+impl<'s, 'n> Section<'s, 'n> {
+    fn take(&mut self, name: &str) -> Option<&'s Node<'n>> {
+        self.entries.remove(name).map(|(_, node)| node)
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
+    }
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, line: usize, key: impl Into<String>, message: impl Into<String>) {
+        self.faults.push(Fault { file: self.file.to_owned(), line, key: key.into(), message: message.into() });
+    }
+
+    /// `None` only with a fault.
+    fn ped(&mut self, document: &Node<'_>) -> Option<Ped> {
+        let mut top = self.section("", document)?;
+        self.constant(&mut top, "apiVersion", API_VERSION);
+        self.constant(&mut top, "kind", KIND);
+        let metadata = self.required(&mut top, "metadata", "a mapping with namespace, deployment and owner");
+        let spec = self.required(&mut top, "spec", "a mapping with maxReplicas");
+        self.nothing_else(top, &["apiVersion", "kind", "metadata", "spec"]);
+        let identity = metadata.and_then(|node| self.metadata(node));
+        let spec = spec.and_then(|node| self.spec(node));
+        let ((subject, owner), spec) = (identity?, spec?);
+        Some(Ped { subject, owner, ..spec })
+    }
+
+    fn metadata(&mut self, node: &Node<'_>) -> Option<(Subject, String)> {
+        let mut section = self.section("metadata", node)?;
+        let namespace = self.name(&mut section, "namespace", 63, true);
+        let deployment = self.name(&mut section, "deployment", NAME_MAX, true);
+        let cluster = self.name(&mut section, "cluster", 40, false);
+        let owner = self.required(&mut section, "owner", "the user or team that is charged");
+        let owner = owner.and_then(|node| self.text("metadata.owner", node, "the user or team that is charged"));
+        self.nothing_else(section, &["namespace", "deployment", "cluster", "owner"]);
+        Some((Subject { namespace: namespace?, deployment: deployment?, cluster }, owner?))
+    }
+
+    /// A [`Ped`] whose subject and owner are still to come.
+    fn spec(&mut self, node: &Node<'_>) -> Option<Ped> {
+        let mut section = self.section("spec", node)?;
+        let min = section.take("minReplicas").map(|node| (node, self.replicas("spec.minReplicas", node)));
+        let max = self.required(&mut section, "maxReplicas", "the most replicas wanted");
+        let max = max.map(|node| (node, self.replicas("spec.maxReplicas", node)));
+        if let (Some((node, Some(min))), Some((_, Some(max)))) = (min, max)
+            && min > max
+        {
+            self.fault(
+                line_of(node),
+                "spec.minReplicas",
+                format!("is {min}, above spec.maxReplicas ({max}); it would be at most that"),
+            );
+        }
+        let image = section.take("image").and_then(|node| self.text("spec.image", node, "an image reference"));
+        let (limits, requests) = section.take("resources").map(|node| self.resources(node)).unwrap_or_default();
+        let environment = section.take("environment").map(|node| self.environment(node)).unwrap_or_default();
+        let volumes = section.take("volumes").map(|node| self.volumes(node)).unwrap_or_default();
+        self.nothing_else(section, &["minReplicas", "maxReplicas", "image", "resources", "environment", "volumes"]);
+        Some(Ped {
+            subject: Subject { namespace: String::new(), deployment: String::new(), cluster: None },
+            owner: String::new(),
+            min_replicas: min.and_then(|(_, min)| min),
+            max_replicas: max?.1?,
+            image,
+            limits,
+            requests,
+            environment,
+            volumes,
+        })
+    }
+
+    fn resources(&mut self, node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+        let Some(mut section) = self.section("spec.resources", node) else { return Default::default() };
+        let limits =
+            section.take("limits").map(|node| self.quantities("spec.resources.limits", node)).unwrap_or_default();
+        let requests_node = section.take("requests");
+        let requests = requests_node.map(|node| self.quantities("spec.resources.requests", node)).unwrap_or_default();
+        for (name, request) in &requests {
+            let value = |text: &str| quantity::parse(text);
+            if let (Some(asked), Some((text, limit))) =
+                (value(request), limits.get(name).and_then(|text| value(text).map(|limit| (text, limit))))
+                && asked > limit
+            {
+                let line = requests_node.map_or(section.line, line_of);
+                self.fault(
+                    line,
+                    format!("spec.resources.requests.{name}"),
+                    format!("is {request}, above its limit of {text}; it would be at most that"),
+                );
+            }
+        }
+        self.nothing_else(section, &["limits", "requests"]);
+        (limits, requests)
+    }
+
+    fn quantities(&mut self, key: &str, node: &Node<'_>) -> BTreeMap<String, String> {
+        let Some(section) = self.section(key, node) else { return BTreeMap::new() };
+        let mut quantities = BTreeMap::new();
+        for (name, (_, node)) in section.entries {
+            let key = format!("{key}.{name}");
+            let Some(text) = scalar_text(node) else {
+                self.fault(line_of(node), key, "is not a quantity; it would be one such as 500m, 2 or 4Gi");
+                continue;
+            };
+            if quantity::parse(&text).is_none() {
+                self.fault(line_of(node), key, format!("is {text:?}; it would be a quantity such as 500m, 2 or 4Gi"));
+            }
+            quantities.insert(name, text);
+        }
+        quantities
+    }
+
+    fn environment(&mut self, node: &Node<'_>) -> BTreeMap<String, String> {
+        let Some(section) = self.section("spec.environment", node) else { return BTreeMap::new() };
+        let mut environment = BTreeMap::new();
+        for (name, (_, node)) in section.entries {
+            match scalar_text(node) {
+                Some(text) => {
+                    environment.insert(name, text);
+                }
+                None => self.fault(
+                    line_of(node),
+                    format!("spec.environment.{name}"),
+                    "is not a plain value; it would be a string",
+                ),
+            }
+        }
+        environment
+    }
+
+    fn volumes(&mut self, node: &Node<'_>) -> BTreeMap<String, Json> {
+        let Some(section) = self.section("spec.volumes", node) else { return BTreeMap::new() };
+        let mut volumes = BTreeMap::new();
+        for (name, (_, node)) in section.entries {
+            match json_of(node) {
+                Some(volume @ Json::Object(_)) => {
+                    volumes.insert(name, volume);
+                }
+                _ => self.fault(
+                    line_of(node),
+                    format!("spec.volumes.{name}"),
+                    "is not a volume; it would be a mapping, such as {path: /tmp}",
+                ),
+            }
+        }
+        volumes
+    }
+
+    fn replicas(&mut self, key: &str, node: &Node<'_>) -> Option<i64> {
+        let (least, most) = (self.platform.start(), self.platform.end());
+        let wanted = format!("it would be a whole number from {least} to {most}");
+        match &node.data {
+            YamlData::Value(Scalar::Integer(replicas)) if self.platform.contains(replicas) => Some(*replicas),
+            _ => {
+                self.fault(line_of(node), key, format!("is {}; {wanted}", shown(node)));
+                None
+            }
+        }
+    }
+
+    fn constant(&mut self, section: &mut Section<'_, '_>, name: &str, value: &str) {
+        if let Some(node) = self.required(section, name, value)
+            && scalar_text(node).as_deref() != Some(value)
+        {
+            self.fault(line_of(node), section.path(name), format!("is {}; it would be {value}", shown(node)));
+        }
+    }
+
+    /// A DNS label or subdomain, as Kubernetes wants its names.
+    fn name(&mut self, section: &mut Section<'_, '_>, name: &str, longest: usize, required: bool) -> Option<String> {
+        let wanted =
+            format!("it would be a Kubernetes name: lower-case letters, digits, '-' and '.', at most {longest}");
+        let node = if required { self.required(section, name, "a Kubernetes name") } else { section.take(name) }?;
+        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        match scalar_text(node) {
+            Some(text)
+                if text.len() <= longest
+                    && text.starts_with(letter)
+                    && text.ends_with(letter)
+                    && text.chars().all(|c| letter(c) || c == '-' || c == '.') =>
+            {
+                Some(text)
+            }
+            _ => {
+                self.fault(line_of(node), section.path(name), format!("is {}; {wanted}", shown(node)));
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, key: &str, node: &Node<'_>, wanted: &str) -> Option<String> {
+        let text = scalar_text(node).filter(|text| !text.trim().is_empty());
+        if text.is_none() {
+            self.fault(line_of(node), key, format!("is {}; it would be {wanted}", shown(node)));
+        }
+        text
+    }
+
+    fn required<'s, 'n>(&mut self, section: &mut Section<'s, 'n>, name: &str, wanted: &str) -> Option<&'s Node<'n>> {
+        let node = section.take(name);
+        if node.is_none() {
+            self.fault(section.line, section.path(name), format!("is missing; it would be {wanted}"));
+        }
+        node
+    }
+
+    fn section<'s, 'n>(&mut self, key: &str, node: &'s Node<'n>) -> Option<Section<'s, 'n>> {
+        let YamlData::Mapping(mapping) = &node.data else {
+            self.fault(line_of(node), key, format!("is {}; it would be a mapping", shown(node)));
+            return None;
+        };
+        let mut entries = BTreeMap::new();
+        for (name, value) in mapping {
+            match scalar_text(name) {
+                Some(text) => {
+                    entries.insert(text, (line_of(name), value));
+                }
+                None => self.fault(line_of(name), key, "has a key that is not a plain value"),
+            }
+        }
+        Some(Section { key: key.to_owned(), line: line_of(node), entries })
+    }
+
+    fn nothing_else(&mut self, section: Section<'_, '_>, known: &[&str]) {
+        for (name, (line, _)) in &section.entries {
+            self.fault(
+                *line,
+                section.path(name),
+                format!("is no key of a Ped; it would be one of {}", known.join(", ")),
+            );
+        }
+    }
+}
+
+/// The text of a scalar as it means, so that `cpu: 2` is "2".
+fn scalar_text(node: &Node<'_>) -> Option<String> {
+    match &node.data {
+        YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
+        YamlData::Value(Scalar::Integer(number)) => Some(number.to_string()),
+        YamlData::Value(Scalar::FloatingPoint(number)) => Some(number.to_string()),
+        YamlData::Value(Scalar::Boolean(value)) => Some(value.to_string()),
+        YamlData::Representation(text, _, _) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// A node for an error message, shortened.
+fn shown(node: &Node<'_>) -> String {
+    match &node.data {
+        YamlData::Mapping(_) => "a mapping".to_owned(),
+        YamlData::Sequence(_) => "a list".to_owned(),
+        YamlData::Value(Scalar::Null) => "empty".to_owned(),
+        YamlData::Value(Scalar::String(text)) => format!("{:?}", text.chars().take(64).collect::<String>()),
+        _ => scalar_text(node).unwrap_or_else(|| "unreadable".to_owned()),
+    }
+}
+
+fn json_of(node: &Node<'_>) -> Option<Json> {
+    Some(match &node.data {
+        YamlData::Value(Scalar::Null) => Json::Null,
+        YamlData::Value(Scalar::Boolean(value)) => Json::from(*value),
+        YamlData::Value(Scalar::Integer(number)) => Json::from(*number),
+        YamlData::Value(Scalar::FloatingPoint(number)) => Json::from(number.into_inner()),
+        YamlData::Value(Scalar::String(text)) => Json::from(text.as_ref()),
+        YamlData::Sequence(items) => Json::Array(items.iter().map(json_of).collect::<Option<_>>()?),
+        YamlData::Mapping(mapping) => Json::Object(
+            mapping
+                .iter()
+                .map(|(key, value)| Some((scalar_text(key)?, json_of(value)?)))
+                .collect::<Option<Map<_, _>>>()?,
+        ),
+        _ => return None,
+    })
+}

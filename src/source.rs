@@ -1,0 +1,3 @@
+//! Where messages come from. A source carries bytes and answers for them; it does not parse them.
+
+pub mod files;
