@@ -4,5 +4,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     pedwatch::telemetry::start();
-    pedwatch::cli::run(std::env::args_os(), std::env::vars())
+    // A variable that is not UTF-8 is none of ours.
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    pedwatch::cli::run(std::env::args_os(), env)
 }

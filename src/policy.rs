@@ -237,7 +237,7 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Which way it came.
     pub route: Route,
-    /// The rules that fired, most severe kind first.
+    /// The rules that fired, in the order of [`AlertType::ALL`].
     pub alerts: Vec<Alert>,
 }
 
@@ -303,21 +303,24 @@ fn fires(
 
 fn message(alert_type: AlertType, write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> String {
     let what = Subject(write);
-    let asked = write.asked.map_or(0, |asked| asked.replicas);
+    let asked = match write.asked.map_or(0, |asked| asked.replicas) {
+        1 => "1 replica".to_owned(),
+        several => format!("{several} replicas"),
+    };
     let (max, initial) = limit.map_or((0, 0), |limit| (limit.max_replicas, limit.initial_max_replicas));
     let (least, most) = (policy.platform.start(), policy.platform.end());
     match alert_type {
         AlertType::OverLimit if !write.touched => {
-            format!("{what} still asks for {asked} replicas, over its limit of {max}; this write did not set them")
+            format!("{what} still asks for {asked}, over its limit of {max}; this write did not set them")
         }
-        AlertType::OverLimit => format!("{what} asks for {asked} replicas, over its limit of {max}"),
+        AlertType::OverLimit => format!("{what} asks for {asked}, over its limit of {max}"),
         AlertType::OutsidePlatformRange => {
-            format!("{what} asks for {asked} replicas, outside the {least} to {most} that the platform allows")
+            format!("{what} asks for {asked}, outside the {least} to {most} that the platform allows")
         }
-        AlertType::Unregistered => format!("{what} asks for {asked} replicas, but no PED was in force for it"),
+        AlertType::Unregistered => format!("{what} asks for {asked}, but no PED was in force for it"),
         AlertType::Bypass => format!("{what} was written past the pipeline"),
         AlertType::OverInitial => {
-            format!("{what} asks for {asked} replicas, more than the {initial} first applied for")
+            format!("{what} asks for {asked}, more than the {initial} first applied for")
         }
         AlertType::UnknownValue => {
             let why = write.asked.err().unwrap_or("no body names the Deployment");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::Value as Json;
 
 use crate::ped::history::Registration;
 use row::{AlertLog, DeploymentConfig, Quarantine, Record};
@@ -63,6 +64,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when it cannot be read.
     async fn report(&self, run: DateTime<Utc>, at_most: usize) -> Result<RunReport, StoreError>;
+
+    /// All rows of a table or view, as objects of their columns in no particular order. Times and JSON are text.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no such table, or it cannot be read.
+    async fn dump(&self, table: &str) -> Result<Vec<Json>, StoreError>;
 }
 
 /// What one run recorded, told by its `ingested_at`: at most so many of each, the earliest first.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::{Map, Value as Json, json};
 
 use super::Format;
@@ -24,7 +24,8 @@ pub(super) fn text(text: &str) -> Result<()> {
 
 pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let style = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings);
     table
 }
@@ -107,7 +108,7 @@ fn section(out: &mut String, title: &str, nothing: &str, table: &Table, rows: us
     if rows == 0 {
         out.push_str(&format!("{title}: {nothing}\n\n"));
     } else {
-        out.push_str(&format!("{title}\n{table}\n"));
+        out.push_str(&format!("{title}\n{}\n", table.trim_fmt()));
         if rows >= ROWS_MAX {
             out.push_str(&format!("only the first {ROWS_MAX}: the store has them all\n"));
         }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::StoreError;
+
 /// A column, as BigQuery's schema files write it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,18 @@ pub const TABLES: [(&str, &str); 5] =
 /// have in common; the rest is filled in: `${dataset}.`, `${now}` and `${calendar}` (a table of days).
 pub const VIEWS: [(&str, &str); 6] = files!("views", "sql":
     "replica_changes", "current_replicas", "current_limits", "daily_max_replicas", "user_replicas_limits", "user_pod_usage");
+
+/// The name of a table or view there is.
+///
+/// # Errors
+/// [`StoreError::Permanent`] for any other, so that no text from outside gets into a query.
+pub fn name(wanted: &str) -> Result<&'static str, StoreError> {
+    let names = TABLES.iter().chain(&VIEWS).map(|(name, _)| *name);
+    names
+        .into_iter()
+        .find(|name| *name == wanted)
+        .ok_or_else(|| StoreError::Permanent(format!("there is no table or view {wanted:?}")))
+}
 
 /// The columns of a table, out of its schema file.
 ///

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
+use serde_json::Value as Json;
 
 use super::row::{self, Cell, DeploymentConfig, Record, Row};
 use super::{Appended, RunReport, Store, StoreError, schema};
@@ -63,29 +64,11 @@ impl Sqlite {
         .await
         .map_err(|error| StoreError::Permanent(error.to_string()))?
     }
-
-    /// The rows of a table or view as JSON objects, sorted by their text, for comparisons of whole stores.
-    ///
-    /// # Errors
-    /// [`StoreError`] when there is no such table.
-    pub async fn dump(&self, table: &'static str) -> Result<Vec<serde_json::Value>, StoreError> {
-        self.with(move |connection| {
-            let mut statement = connection.prepare(&format!("SELECT * FROM {table}"))?;
-            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-            let rows = statement.query_map([], |row| {
-                names.iter().enumerate().map(|(at, name)| Ok((name.clone(), json_of(row.get(at)?)))).collect()
-            })?;
-            let mut rows = rows.collect::<rusqlite::Result<Vec<serde_json::Value>>>()?;
-            rows.sort_by_cached_key(serde_json::Value::to_string);
-            Ok(rows)
-        })
-        .await
-    }
 }
 
-fn json_of(value: Value) -> serde_json::Value {
+fn json_of(value: Value) -> Json {
     match value {
-        Value::Null | Value::Blob(_) => serde_json::Value::Null,
+        Value::Null | Value::Blob(_) => Json::Null,
         Value::Integer(number) => number.into(),
         Value::Real(number) => number.into(),
         Value::Text(text) => text.into(),
@@ -142,13 +125,33 @@ impl Store for Sqlite {
             let recorded = |time: &str, order: &str| format!("WHERE {time} = ?1 ORDER BY {order} LIMIT ?2");
             Ok(RunReport {
                 changes: select(connection, &recorded("ingested_at", "event_time, event_id"), &[&run, &at_most])?,
-                alerts: select(connection, &recorded("ingested_at", "alert_time, alert_id"), &[&run, &at_most])?,
+                alerts: select(
+                    connection,
+                    &recorded(
+                        "ingested_at",
+                        "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type",
+                    ),
+                    &[&run, &at_most],
+                )?,
                 quarantined: select(
                     connection,
                     &recorded("quarantined_at", "source, quarantine_id"),
                     &[&run, &at_most],
                 )?,
             })
+        })
+        .await
+    }
+
+    async fn dump(&self, table: &str) -> Result<Vec<Json>, StoreError> {
+        let sql = format!("SELECT * FROM {}", schema::name(table)?);
+        self.with(move |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let rows = statement.query_map([], |row| {
+                names.iter().enumerate().map(|(at, name)| Ok((name.clone(), json_of(row.get(at)?)))).collect()
+            })?;
+            rows.collect()
         })
         .await
     }

@@ -1,0 +1,17 @@
+//! What pedwatch promises, held against the fixtures, the real stores and the real binary.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test that panics has failed, as it should"
+)]
+
+mod cli;
+mod golden;
+mod laws;
+mod ped;
+mod rules;
+mod schema;
+mod support;
+mod views;

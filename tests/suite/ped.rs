@@ -1,0 +1,142 @@
+//! PED files: every fault is told, and the JSON Schema for editors agrees with the validation.
+
+use std::path::{Path, PathBuf};
+
+use pedwatch::ped::{SCHEMA, parse_all};
+use pedwatch::store::Store;
+use pedwatch::store::sqlite::Sqlite;
+use serde_json::{Value as Json, json};
+
+use crate::support::{block_on, ped, register, root};
+
+const PLATFORM: std::ops::RangeInclusive<i64> = 2..=8;
+
+/// Rules that a JSON Schema cannot state: they compare two values, or depend on the configuration.
+const BEYOND_SCHEMA: [&str; 5] =
+    ["above_range.yaml", "below_range.yaml", "duplicate_key.yaml", "min_above_max.yaml", "request_above_limit.yaml"];
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("fixtures").join(folder))
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn faults(texts: &[(&str, &str)]) -> Vec<String> {
+    let texts = texts.iter().map(|(file, text)| (Path::new(file), *text));
+    parse_all(texts, &PLATFORM)
+        .map(|_| Vec::new())
+        .unwrap_or_else(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn every_invalid_file_is_refused_with_its_place() {
+    let mut report = String::new();
+    for path in yaml_files("ped/invalid") {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let found = faults(&[(&name, &text)]);
+        assert!(!found.is_empty(), "{name} is valid");
+        report.extend(found.iter().map(|fault| format!("{fault}\n")));
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn all_faults_of_one_file_are_told_at_once() {
+    let text = "apiVersion: pedwatch/v2\nkind: Ped\nmetadata:\n  namespace: Payments\n  deployment: orders-api\nspec:\n  \
+                minReplicas: 1\n  maxReplicas: 12\n  resources:\n    limits: {cpu: two}\n  replica: 3\n";
+    let found = faults(&[("orders.yaml", text)]);
+    for (line, part) in [
+        (1, "apiVersion is \"pedwatch/v2\"; it would be pedwatch/v1"),
+        (4, "metadata.namespace is \"Payments\""),
+        (4, "metadata.owner is missing"),
+        (7, "spec.minReplicas is 1; it would be a whole number from 2 to 8"),
+        (8, "spec.maxReplicas is 12; it would be a whole number from 2 to 8"),
+        (10, "spec.resources.limits.cpu is \"two\"; it would be a quantity"),
+        (11, "spec.replica is no key of a Ped"),
+    ] {
+        let expected = format!("orders.yaml:{line}: {part}");
+        assert!(found.iter().any(|fault| fault.starts_with(&expected)), "{expected:?} is not among {found:#?}");
+    }
+    assert_eq!(found.len(), 7, "{found:#?}");
+}
+
+#[test]
+fn two_files_may_not_apply_for_the_same_deployment() {
+    let (any, own) = (ped("payments", "orders-api", None, 3), ped("payments", "orders-api", Some("prod-2"), 3));
+    assert_eq!(faults(&[("a.yaml", &any), ("b.yaml", &own)]), [""; 0]);
+    let found = faults(&[("a.yaml", &any), ("b.yaml", &any)]);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("b.yaml:1: metadata applies for payments/orders-api, as a.yaml:1 does"), "{found:?}");
+}
+
+#[test]
+fn the_json_schema_accepts_what_is_valid_and_refuses_what_it_can_tell() {
+    let schema: Json = serde_json::from_str(SCHEMA).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for path in [yaml_files("ped"), yaml_files("demo/ped/2026-09-01")].concat() {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert!(parse_all([(path.as_path(), text.as_str())], &PLATFORM).is_ok(), "{}", path.display());
+        assert!(validator.is_valid(&json_of(&text).expect("YAML")), "{}", path.display());
+    }
+    for path in yaml_files("ped/invalid") {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let Some(document) = json_of(&std::fs::read_to_string(&path).expect("readable")) else { continue };
+        assert_eq!(validator.is_valid(&document), BEYOND_SCHEMA.contains(&name.as_str()), "{name}");
+    }
+}
+
+/// A YAML file as JSON; `None` when it is no YAML.
+fn json_of(text: &str) -> Option<Json> {
+    use saphyr::{LoadableYamlNode, Scalar, Yaml};
+    fn convert(node: &Yaml<'_>) -> Json {
+        match node {
+            Yaml::Mapping(members) => members
+                .iter()
+                .map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), convert(value)))
+                .collect(),
+            Yaml::Sequence(items) => items.iter().map(convert).collect(),
+            Yaml::Value(Scalar::Integer(number)) => json!(number),
+            Yaml::Value(Scalar::FloatingPoint(number)) => json!(number.into_inner()),
+            Yaml::Value(Scalar::Boolean(value)) => json!(value),
+            Yaml::Value(Scalar::String(text)) => json!(text),
+            _ => Json::Null,
+        }
+    }
+    Some(Yaml::load_from_str(text).ok()?.first().map_or(Json::Null, convert))
+}
+
+#[test]
+fn versions_follow_each_other() {
+    block_on(async {
+        let store = Sqlite::in_memory().expect("memory");
+        register(&store, &ped("payments", "orders-api", None, 3), "2026-09-01T00:00:00Z").await;
+        register(&store, &ped("payments", "orders-api", None, 3), "2026-09-05T00:00:00Z").await;
+        register(&store, &ped("payments", "orders-api", None, 6), "2026-09-11T00:00:00Z").await;
+        let versions = store.versions(Some(("payments".to_owned(), "orders-api".to_owned()))).await.expect("readable");
+        let numbers: Vec<_> =
+            versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
+        assert_eq!(numbers, [(3, 3), (3, 6)], "an unchanged PED is no version");
+        assert_eq!(versions[0].change_patch, None);
+        let patch: Json = serde_json::from_str(versions[1].change_patch.as_deref().expect("a patch")).expect("JSON");
+        assert_eq!(patch, json!([{"op": "replace", "path": "/maxReplicas", "value": 6}]));
+        assert_eq!(versions[0].created_at, versions[1].created_at);
+    });
+}
+
+#[test]
+fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
+    block_on(async {
+        let store = Sqlite::in_memory().expect("memory");
+        register(&store, &ped("payments", "orders-api", None, 4), "2026-09-11T00:00:00Z").await;
+        register(&store, &ped("payments", "orders-api", None, 2), "2026-09-01T00:00:00Z").await;
+        let versions = store.versions(None).await.expect("readable");
+        let numbers: Vec<_> =
+            versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
+        assert_eq!(numbers, [(4, 2), (4, 4)]);
+    });
+}
