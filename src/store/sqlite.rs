@@ -147,7 +147,7 @@ impl Store for Sqlite {
         let sql = format!("SELECT * FROM {}", schema::name(table)?);
         self.with(move |connection| {
             let mut statement = connection.prepare(&sql)?;
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             let rows = statement.query_map([], |row| {
                 names.iter().enumerate().map(|(at, name)| Ok((name.clone(), json_of(row.get(at)?)))).collect()
             })?;
