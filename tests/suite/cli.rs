@@ -144,7 +144,7 @@ fn every_form_of_input_is_read_alike() {
         ("lines.ndjson.gz", gzip(lines.as_bytes())),
         (
             "two.json.gz",
-            [gzip(lines[..lines.len() / 2].as_bytes()), gzip(lines[lines.len() / 2..].as_bytes())].concat(),
+            [gzip(&lines.as_bytes()[..lines.len() / 2]), gzip(&lines.as_bytes()[lines.len() / 2..])].concat(),
         ),
     ];
     let figures = |output: &Output| {
