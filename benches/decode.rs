@@ -74,17 +74,18 @@ fn naive(bytes: &[u8]) -> Option<(String, String, i64, DateTime<Utc>)> {
 }
 
 fn pipeline() -> Pipeline {
-    let versions: Vec<DeploymentConfig> = (0..500).map(version).collect();
+    let versions: Vec<DeploymentConfig> = (0..generate::DEPLOYMENTS).map(version).collect();
     Pipeline { policy: Config::load(None, []).expect("defaults").policy, limits: Limits::new(&versions) }
 }
 
-fn version(number: usize) -> DeploymentConfig {
+fn version(number: u64) -> DeploymentConfig {
+    let (namespace, deployment_name) = generate::deployment(number);
     DeploymentConfig {
         config_id: number.to_string(),
         timestamp: DateTime::UNIX_EPOCH,
         cluster_name: None,
-        namespace: format!("team-{}", number % 40),
-        deployment_name: format!("api-{number:03}"),
+        namespace,
+        deployment_name,
         user_id: "team".to_owned(),
         // Within its limit, as most writes are.
         initial_max_replicas: 8,

@@ -18,11 +18,13 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("audit.ndjson");
     let entries = write_input(&input, size_mb << 20);
+    let peds = folder.path().join("peds.yaml");
+    std::fs::write(&peds, generate::peds()).expect("written");
     let cores = std::thread::available_parallelism().expect("cores").get();
     println!("{entries} entries of 7 KB, {size_mb} MiB, {cores} cores; half are writes, half failed calls");
 
     let alone = (0..3).map(|_| decode_alone(&input, cores)).min().expect("three runs");
-    let runs = (0..3).map(|run| replay(&input, &folder.path().join(format!("{run}.db"))));
+    let runs = (0..3).map(|run| replay(&input, &peds, &folder.path().join(format!("{run}.db"))));
     let (replayed, peak_kb) = runs.min().expect("three runs");
     let rate = |time: Duration| size_mb as f64 / time.as_secs_f64();
     println!("decoding alone:     {:6.0} MiB/s", rate(alone));
@@ -63,10 +65,12 @@ fn decode_alone(input: &Path, cores: usize) -> Duration {
 }
 
 /// How long the real binary takes, and its peak memory in KB as Linux tells it.
-fn replay(input: &Path, store: &Path) -> (Duration, u64) {
+fn replay(input: &Path, peds: &Path, store: &Path) -> (Duration, u64) {
     let begun = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_pedwatch"))
         .args(["replay", "--format", "json", "--store", &format!("sqlite:{}", store.display())])
+        .arg("--ped")
+        .arg(peds)
         .arg(input)
         .stdout(Stdio::null())
         .spawn()

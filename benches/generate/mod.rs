@@ -2,6 +2,28 @@
 
 use serde_json::{Value as Json, json};
 
+/// How many Deployments the entries are about.
+pub(crate) const DEPLOYMENTS: u64 = 500;
+
+/// The namespace and the name that an entry of this number is about.
+pub(crate) fn deployment(number: u64) -> (String, String) {
+    let deployment = number % DEPLOYMENTS;
+    (format!("team-{}", deployment % 40), format!("api-{deployment:03}"))
+}
+
+/// A PED for each of them: with the platform's most, so that most writes are within their limits, as in reality.
+#[allow(dead_code, reason = "only one of the benches replays")]
+pub(crate) fn peds() -> String {
+    let ped = |number| {
+        let (namespace, name) = deployment(number);
+        format!(
+            "---\napiVersion: pedwatch/v1\nkind: Ped\nmetadata: {{namespace: {namespace}, deployment: {name}, owner: {namespace}}}\n\
+             spec: {{maxReplicas: 8}}\n"
+        )
+    };
+    (0..DEPLOYMENTS).map(ped).collect()
+}
+
 /// One entry (without the end of line) of about `size_bytes`, by number: another Deployment, time and id each.
 pub(crate) fn entry(number: u64, size_bytes: usize) -> Vec<u8> {
     let bare = entry_with(number, 0).to_string();
@@ -11,8 +33,8 @@ pub(crate) fn entry(number: u64, size_bytes: usize) -> Vec<u8> {
 }
 
 fn entry_with(number: u64, variables: usize) -> Json {
-    let name = format!("api-{:03}", number % 500);
-    let resource = format!("apps/v1/namespaces/team-{}/deployments/{name}", number % 40);
+    let (namespace, name) = deployment(number);
+    let resource = format!("apps/v1/namespaces/{namespace}/deployments/{name}");
     let replicas = 2 + number % 7;
     let environment: Vec<Json> = (0..variables)
         .map(
@@ -43,8 +65,8 @@ fn entry_with(number: u64, variables: usize) -> Json {
             "request": {"@type": "k8s.io/Patch", "spec": {"replicas": replicas}},
             "response": {
                 "@type": "apps.k8s.io/v1.Deployment", "apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"name": name, "namespace": format!("team-{}", number % 40), "uid": format!("{:032x}", number % 500),
-                    "resourceVersion": (1000 + number).to_string(), "generation": number / 500 + 1,
+                "metadata": {"name": name, "namespace": namespace, "uid": format!("{:032x}", number % DEPLOYMENTS),
+                    "resourceVersion": (1000 + number).to_string(), "generation": number / DEPLOYMENTS + 1,
                     "creationTimestamp": "2026-08-20T07:12:44Z",
                     "annotations": {"deployment.kubernetes.io/revision": "3"}, "managedFields": managed},
                 "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},

@@ -15,6 +15,8 @@ pub struct Limit {
     pub limit_id: String,
     /// From when it applies.
     pub from: DateTime<Utc>,
+    /// When it was registered.
+    pub registered: DateTime<Utc>,
     /// The most replicas.
     pub max_replicas: i64,
     /// The most replicas that were ever first registered for this Deployment.
@@ -54,6 +56,7 @@ impl Limits {
         let limit = Limit {
             limit_id: version.config_id.clone(),
             from: version.timestamp,
+            registered: version.updated_at,
             max_replicas: version.max_replicas,
             initial_max_replicas: version.initial_max_replicas,
         };
@@ -78,9 +81,10 @@ impl Limits {
     }
 }
 
-/// Two versions of one instant are told apart by their ids, so that every order of arrival gives the same limit.
-fn order(limit: &Limit) -> (DateTime<Utc>, &str) {
-    (limit.from, &limit.limit_id)
+/// Of two versions that apply from the same instant, the one registered later corrects the other. The id is only there
+/// so that every order of arrival gives the same limit.
+fn order(limit: &Limit) -> (DateTime<Utc>, DateTime<Utc>, &str) {
+    (limit.from, limit.registered, &limit.limit_id)
 }
 
 /// Who registers a version, when and why.
@@ -111,7 +115,7 @@ impl Registration {
         let before = registered
             .iter()
             .filter(|version| version.timestamp <= self.effective_at)
-            .max_by_key(|version| (version.timestamp, version.config_id.clone()));
+            .max_by_key(|version| (version.timestamp, version.updated_at, version.config_id.clone()));
         let recorded = self.ped.recorded();
         let change_patch = before.map(|before| json_patch::diff(&recorded_in(before), &recorded));
         if change_patch.as_ref().is_some_and(|patch| patch.is_empty()) {
@@ -125,6 +129,8 @@ impl Registration {
                 &subject.deployment,
                 &effective_at,
                 &recorded.to_string(),
+                // So that going back to what applied before is a version of its own.
+                before.map_or("", |before| &before.config_id),
             ]),
             timestamp: self.effective_at,
             cluster_name: subject.cluster.clone(),

@@ -108,7 +108,8 @@ impl Store for Sqlite {
     }
 
     async fn versions(&self, of: Option<(String, String)>) -> Result<Vec<DeploymentConfig>, StoreError> {
-        const OLDEST_FIRST: &str = "ORDER BY namespace, deployment_name, cluster_name, timestamp, config_id";
+        const OLDEST_FIRST: &str =
+            "ORDER BY namespace, deployment_name, cluster_name, timestamp, updated_at, config_id";
         self.with(move |connection| match of {
             Some((namespace, deployment)) => {
                 let filter = format!("WHERE namespace = ?1 AND deployment_name = ?2 {OLDEST_FIRST}");

@@ -4,7 +4,8 @@ SELECT
   min_replicas, updated_by, created_at, updated_at, change_reason, source
 FROM (
   SELECT *, ROW_NUMBER() OVER (
-    PARTITION BY cluster_name, namespace, deployment_name ORDER BY timestamp DESC, config_id DESC) AS age
+    PARTITION BY cluster_name, namespace, deployment_name
+    ORDER BY timestamp DESC, updated_at DESC, config_id DESC) AS age
   FROM ${dataset}.deployment_config
   WHERE timestamp <= ${now}
 ) AS versions

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use pedwatch::ped::history::Limits;
 use pedwatch::ped::{SCHEMA, parse_all};
 use pedwatch::store::Store;
 use pedwatch::store::sqlite::Sqlite;
 use serde_json::{Value as Json, json};
 
-use crate::support::{block_on, ped, register, root};
+use crate::support::{block_on, ped, register, register_at, root, rows, time};
 
 const PLATFORM: std::ops::RangeInclusive<i64> = 2..=8;
 
@@ -138,5 +139,23 @@ fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
         let numbers: Vec<_> =
             versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
         assert_eq!(numbers, [(4, 2), (4, 4)]);
+    });
+}
+
+/// Going back and forth at one instant included: each registration is a version of its own.
+#[test]
+fn of_two_versions_of_one_instant_the_later_registered_one_applies() {
+    block_on(async {
+        let store = Sqlite::in_memory().expect("memory");
+        for (day, max) in [(1, 3), (2, 7), (3, 4), (4, 3)] {
+            let registered = format!("2026-09-0{day}T00:00:00Z");
+            register_at(&store, &ped("payments", "orders-api", None, max), "2026-09-01T00:00:00Z", &registered).await;
+            let versions = store.versions(None).await.expect("readable");
+            let limits = Limits::new(&versions);
+            let limit = limits.at("prod-1", "payments", "orders-api", time("2026-09-05T00:00:00Z"));
+            assert_eq!(limit.map(|limit| (limit.max_replicas, limit.initial_max_replicas)), Some((max, 3)));
+            let current = rows(&store, "current_limits", &["max_replicas"]).await;
+            assert_eq!(current, [json!([max])]);
+        }
     });
 }

@@ -64,12 +64,17 @@ pub fn time(text: &str) -> DateTime<Utc> {
 
 /// Registers one PED, given as YAML.
 pub async fn register(store: &dyn Store, yaml: &str, from: &str) {
+    register_at(store, yaml, from, from).await;
+}
+
+/// Registers one PED, given as YAML, at some time.
+pub async fn register_at(store: &dyn Store, yaml: &str, from: &str, now: &str) {
     let peds = parse_all([(Path::new("test.yaml"), yaml)], &(0..=100)).expect("a valid PED");
     for located in peds {
         let registration = Registration {
             ped: located.ped,
             effective_at: time(from),
-            now: time(from),
+            now: time(now),
             updated_by: "test".to_owned(),
             reason: None,
             source: None,
