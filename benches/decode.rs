@@ -75,7 +75,7 @@ fn naive(bytes: &[u8]) -> Option<(String, String, i64, DateTime<Utc>)> {
 
 fn pipeline() -> Pipeline {
     let versions: Vec<DeploymentConfig> = (0..generate::DEPLOYMENTS).map(version).collect();
-    Pipeline { policy: Config::load(None, []).expect("defaults").policy, limits: Limits::new(&versions) }
+    Pipeline::new(Config::load(None, []).expect("defaults").policy, Limits::new(&versions))
 }
 
 fn version(number: u64) -> DeploymentConfig {
@@ -130,7 +130,7 @@ fn bench(criterion: &mut Criterion) {
         each("decode + judge", &|entry| {
             open(entry, |_, decoded| {
                 if let Ok(pedwatch::audit::Decoded::Writes(writes)) = decoded {
-                    writes.iter().for_each(|write| drop(black_box(pipeline.judge(write))));
+                    writes.iter().for_each(|write| drop(black_box(pipeline.judge(write, &pipeline.limits()))));
                 }
             });
         });

@@ -12,10 +12,11 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Registration;
 use crate::ped::{Fault, Located, parse_all};
 use crate::store::Store;
+use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
 
 mod config;
@@ -23,6 +24,7 @@ mod explain;
 mod ped;
 mod replay;
 mod report;
+mod schema;
 
 /// Exit code for wrong usage or configuration; clap's own.
 const USAGE: u8 = 2;
@@ -47,6 +49,9 @@ enum Command {
     /// Validate, register and list what teams applied for
     #[command(subcommand)]
     Ped(ped::Command),
+    /// Print, make and check the tables and views
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(config::Command),
@@ -107,27 +112,31 @@ fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
             Command::Replay(args) => replay::run(args, config).await,
             Command::Explain(args) => explain::run(args, config).await,
             Command::Ped(command) => ped::run(command, config).await,
+            Command::Schema(command) => schema::run(command, config).await,
             Command::Config(command) => config::run(&command, config),
         }
     })
 }
 
 /// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
-fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc<dyn Store>>> {
+async fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc<dyn Store>>> {
     Ok(match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
             let store = Sqlite::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
             Some(Arc::new(store))
+        }
+        Some(StoreUrl::BigQuery(name)) => {
+            let context = format!("cannot open the store {name}");
+            Some(Arc::new(BigQuery::open(name, &config.bigquery).await.context(context)?))
         }
         None => None,
     })
 }
 
 /// As [`open_store`], for commands that make no sense without one.
-fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn Store>> {
-    open_store(url, config)?.ok_or_else(|| {
-        Usage("no store is named; use --store sqlite:FILE, PEDWATCH_STORE__URL or store.url".to_owned()).into()
-    })
+async fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn Store>> {
+    let missing = || Usage(format!("no store; it would be --store {STORE_URL}, or store.url in the configuration"));
+    open_store(url, config).await?.ok_or_else(|| missing().into())
 }
 
 /// `[TIME=]PATH`: PED files, and from when they apply.

@@ -1,13 +1,16 @@
 //! Configuration: one TOML file and the environment, parsed raw and converted once into a valid [`Config`].
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::policy::{AlertType, Policy, Routes, Severities, Severity};
+use crate::store::bigquery::{BigQueryConfig, DatasetName};
 
 /// The commented example: all keys, at their defaults.
 pub const EXAMPLE: &str = include_str!("config.example.toml");
@@ -18,6 +21,10 @@ pub const ENV_PREFIX: &str = "PEDWATCH_";
 /// Names the configuration file; not itself a key.
 pub const ENV_CONFIG: &str = "PEDWATCH_CONFIG";
 
+/// BigQuery's own name for an emulator's `HOST:PORT`, as its other clients know it. It stands for `bigquery.endpoint` and
+/// `bigquery.anonymous`.
+pub const ENV_EMULATOR: &str = "BIGQUERY_EMULATOR_HOST";
+
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -25,6 +32,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where facts are kept, if the configuration says it.
     pub store: Option<StoreUrl>,
+    /// How BigQuery is reached.
+    pub bigquery: BigQueryConfig,
     /// Each key with its value (as TOML) and where that came from, for `config check`.
     pub origins: BTreeMap<String, (String, Origin)>,
 }
@@ -45,7 +54,12 @@ pub enum Origin {
 pub enum StoreUrl {
     /// A SQLite database file, made if need be.
     Sqlite(PathBuf),
+    /// A BigQuery dataset.
+    BigQuery(DatasetName),
 }
+
+/// What a store's URL looks like, for help and errors.
+pub const STORE_URL: &str = "sqlite:FILE|bigquery:PROJECT.DATASET";
 
 impl FromStr for StoreUrl {
     type Err = String;
@@ -53,7 +67,8 @@ impl FromStr for StoreUrl {
     fn from_str(url: &str) -> Result<Self, String> {
         match url.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
-            _ => Err(format!("{url:?} is not a store; it would be sqlite:FILE")),
+            Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),
+            _ => Err(format!("{url:?} is not a store; it would be sqlite:FILE or bigquery:PROJECT.DATASET")),
         }
     }
 }
@@ -104,6 +119,7 @@ struct Raw {
     actors: RawActors,
     rules: RawRules,
     store: RawStore,
+    bigquery: RawBigQuery,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -198,6 +214,68 @@ struct RawStore {
     url: String,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawBigQuery {
+    endpoint: String,
+    anonymous: bool,
+    location: String,
+    deadline_seconds: i64,
+    requests_in_flight: i64,
+    partition_expiration_days: i64,
+}
+
+impl Default for RawBigQuery {
+    fn default() -> Self {
+        RawBigQuery {
+            endpoint: String::new(),
+            anonymous: false,
+            location: String::new(),
+            deadline_seconds: 30,
+            requests_in_flight: 8,
+            partition_expiration_days: 0,
+        }
+    }
+}
+
+impl RawBigQuery {
+    fn validate(self) -> Result<BigQueryConfig, ConfigError> {
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let endpoint = given(self.endpoint);
+        if let Some(url) = endpoint.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+        {
+            return Err(ConfigError::Invalid {
+                key: "bigquery.endpoint",
+                value: format!("{url:?}"),
+                wanted: "it would be a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned(),
+            });
+        }
+        // 600 s is the longest that Pub/Sub waits for an acknowledgement.
+        let deadline = within("bigquery.deadline_seconds", self.deadline_seconds, 1..=600)?;
+        // Each request of 500 rows may take some MB; more would only queue at BigQuery's own quota.
+        let requests = within("bigquery.requests_in_flight", self.requests_in_flight, 1..=64)?;
+        // Partitions are days, and a table has at most 10,000 of them.
+        let days = within("bigquery.partition_expiration_days", self.partition_expiration_days, 0..=10_000)?;
+        Ok(BigQueryConfig {
+            endpoint,
+            anonymous: self.anonymous,
+            location: given(self.location),
+            deadline: Duration::from_secs(deadline.into()),
+            requests_in_flight: requests as usize,
+            partition_expiration_days: Some(days).filter(|&days| days > 0),
+        })
+    }
+}
+
+/// A number inside the range that the message names.
+fn within(key: &'static str, value: i64, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    u32::try_from(value).ok().filter(|value| range.contains(value)).ok_or_else(|| ConfigError::Invalid {
+        key,
+        value: value.to_string(),
+        wanted: format!("it would be from {} to {}", range.start(), range.end()),
+    })
+}
+
 impl Config {
     /// Reads the file, if one is given, and lays the variables over it.
     ///
@@ -216,10 +294,16 @@ impl Config {
                 origins.insert(key, Origin::File);
             }
         }
-        for (variable, text) in env.into_iter().filter(|(variable, _)| variable.starts_with(ENV_PREFIX)) {
-            if variable == ENV_CONFIG {
-                continue;
+        let ours = |variable: &str| variable.starts_with(ENV_PREFIX) && variable != ENV_CONFIG;
+        let env: BTreeMap<String, String> = env.into_iter().collect();
+        if let Some(host) = env.get(ENV_EMULATOR).filter(|host| !host.is_empty()) {
+            let url = if host.contains("://") { host.clone() } else { format!("http://{host}") };
+            for (key, value) in [("bigquery.endpoint", Value::from(url)), ("bigquery.anonymous", Value::from(true))] {
+                set(&mut table, key, value);
+                origins.insert(key.to_owned(), Origin::Environment(ENV_EMULATOR.to_owned()));
             }
+        }
+        for (variable, text) in env.into_iter().filter(|(variable, _)| ours(variable)) {
             let key = override_from(&variable, &text, &mut table)?;
             origins.insert(key, Origin::Environment(variable));
         }
@@ -255,16 +339,17 @@ impl Raw {
             url => Some(url.parse().map_err(|_| ConfigError::Invalid {
                 key: "store.url",
                 value: format!("{url:?}"),
-                wanted: "it would be \"sqlite:FILE\"".to_owned(),
+                wanted: "it would be \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
             })?),
         };
+        let bigquery = self.bigquery.validate()?;
         let policy = Policy {
             platform: min_replicas..=max_replicas,
             allow_zero,
             severity: Severities::from_fn(|alert_type| self.rules.severity_of(alert_type)),
             routes: Routes::new(&self.actors.pipeline, &self.actors.autoscaler, &self.actors.controller),
         };
-        Ok(Config { policy, store, origins })
+        Ok(Config { policy, store, bigquery, origins })
     }
 }
 
@@ -371,6 +456,7 @@ mod tests {
                 Some(Value::Boolean(_)) => "false",
                 Some(Value::Array(_)) => "a@example.com, b*",
                 _ if key == "store.url" => "sqlite:x.db",
+                _ if key == "bigquery.endpoint" => "http://127.0.0.1:9050",
                 _ => "info",
             };
             let variable = env_name(&key);
@@ -389,6 +475,12 @@ mod tests {
     }
 
     #[test]
+    fn the_emulator_s_own_variable_is_heard() {
+        let bigquery = load("", &[("BIGQUERY_EMULATOR_HOST", "127.0.0.1:9050")]).expect("valid").bigquery;
+        assert_eq!((bigquery.endpoint.as_deref(), bigquery.anonymous), (Some("http://127.0.0.1:9050"), true));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (toml, env, parts) in [
             ("[platform]\nmax_replica = 3", &[][..], &["line 2", "max_replica", "min_replicas"][..]),
@@ -397,6 +489,9 @@ mod tests {
             ("[platform]\nmax_replicas = 1", &[], &["platform.max_replicas is 1", "from 2"]),
             ("[platform]\nmin_replicas = -1", &[], &["platform.min_replicas is -1", "0 or more"]),
             ("[store]\nurl = \"mysql:x\"", &[], &["store.url", "mysql:x", "sqlite:FILE"]),
+            ("[store]\nurl = \"bigquery:x\"", &[], &["store.url", "bigquery:x", "bigquery:PROJECT.DATASET"]),
+            ("[bigquery]\nendpoint = \"localhost\"", &[], &["bigquery.endpoint", "http://127.0.0.1:9050"]),
+            ("[bigquery]\ndeadline_seconds = 0", &[], &["bigquery.deadline_seconds is 0", "from 1 to 600"]),
             ("", &[("PEDWATCH_PLATFORM__MAX", "3")], &["PEDWATCH_PLATFORM__MAX", "no such key"]),
             ("", &[("PEDWATCH_PLATFORM__MAX_REPLICAS", "many")], &["MAX_REPLICAS", "\"many\" is not a whole number"]),
             ("", &[("PEDWATCH_RULES__BYPASS__SEVERITY", "loud")], &["SEVERITY", "loud", "critical"]),

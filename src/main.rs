@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     pedwatch::telemetry::start();
+    // It only fails when a provider was chosen before, and nobody else does.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A variable that is not UTF-8 is none of ours.
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

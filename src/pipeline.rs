@@ -1,25 +1,28 @@
 //! The one place where the steps meet: bytes are opened, decoded, judged and turned into rows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::audit::{DecodeError, Decoded, Entry, Ignored, Write, decode};
 use crate::ped::history::{Limit, Limits};
 use crate::policy::{Judgement, Policy, Severity, judge};
+use crate::store::query::Counts;
 use crate::store::row::{self, Quarantine, Record};
 use crate::store::{Appended, Store, StoreError};
 
-/// Everything that one message is assessed by.
-#[derive(Debug, Clone)]
+pub mod consumer;
+
+/// Everything that one message is assessed by: the rules, and the limits as they were last read.
+#[derive(Debug)]
 pub struct Pipeline {
-    /// The rules.
-    pub policy: Policy,
-    /// The registered limits.
-    pub limits: Limits,
+    policy: Policy,
+    limits: RwLock<Limits>,
 }
 
 /// What came of one message.
@@ -62,30 +65,50 @@ pub fn open<T>(raw: &[u8], read: impl FnOnce(Envelope<'_>, Result<Decoded<'_>, D
 }
 
 impl Pipeline {
+    /// Takes the rules, and the limits to begin with.
+    pub fn new(policy: Policy, limits: Limits) -> Self {
+        Pipeline { policy, limits: RwLock::new(limits) }
+    }
+
     /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
     /// subscription).
     pub fn assess(&self, raw: &[u8], source: impl FnOnce() -> String, now: DateTime<Utc>) -> Assessed {
         open(raw, |envelope, decoded| match decoded {
             Ok(Decoded::Ignored(reason)) => Assessed::Ignored(reason),
-            Ok(Decoded::Writes(writes)) => Assessed::Records(
-                writes
-                    .iter()
-                    .flat_map(|write| {
-                        let (limit, judgement) = self.judge(write);
-                        row::records(write, limit, judgement, now)
-                    })
-                    .collect(),
-            ),
+            Ok(Decoded::Writes(writes)) => {
+                let limits = self.limits();
+                let records = |write| {
+                    let (limit, judgement) = self.judge(write, &limits);
+                    row::records(write, limit, judgement, now)
+                };
+                Assessed::Records(writes.iter().flat_map(records).collect())
+            }
             Err(error) => Assessed::Records(vec![Record::Quarantine(quarantine(raw, envelope, &error, source(), now))]),
         })
     }
 
     /// Judges a write against the limit in force at its own time.
-    pub fn judge(&self, write: &Write<'_>) -> (Option<&Limit>, Judgement) {
+    pub fn judge<'l>(&self, write: &Write<'_>, limits: &'l Limits) -> (Option<&'l Limit>, Judgement) {
         let limit = write
             .deployment_name
-            .and_then(|name| self.limits.at(write.cluster_name, write.namespace, name, write.event_time));
+            .and_then(|name| limits.at(write.cluster_name, write.namespace, name, write.event_time));
         (limit, judge(write, limit, &self.policy))
+    }
+
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The limits as they are known now. Do not hold them across an `await`.
+    pub fn limits(&self) -> RwLockReadGuard<'_, Limits> {
+        // They are whole even when a thread panicked: each change of them is one assignment.
+        self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the known limits.
+    pub(crate) fn change_limits(&self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.limits.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -98,13 +121,16 @@ pub fn quarantine(
     now: DateTime<Utc>,
 ) -> Quarantine {
     // A store's text column holds neither other bytes than UTF-8 nor, in some, the zero character.
-    let raw = match std::str::from_utf8(raw) {
-        Ok(text) if !text.contains('\0') => text.to_owned(),
+    // Other control characters take six characters in JSON, and are no text anyway.
+    let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+    let id = row::id(&[&hex::encode(Sha256::digest(raw))]);
+    let raw = excerpt(match std::str::from_utf8(raw) {
+        Ok(text) if is_text(text) => text.to_owned(),
         _ => format!("base64:{}", STANDARD.encode(raw)),
-    };
+    });
     let published = envelope.publish_time.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
     Quarantine {
-        quarantine_id: row::id(&[&raw]),
+        quarantine_id: id,
         quarantined_at: now,
         message_id: envelope.message_id.map(str::to_owned),
         publish_time: published.map(|time| time.to_utc()),
@@ -115,23 +141,17 @@ pub fn quarantine(
     }
 }
 
-/// What was seen and recorded so far.
+/// What was seen so far. What of it was new, the store tells: see [`Counts`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Messages.
     pub entries: u64,
     /// Their size.
     pub bytes: u64,
-    /// Events recorded.
-    pub events: u64,
-    /// Events that were recorded already.
-    pub duplicates: u64,
     /// Messages that are not a change, by reason.
     pub ignored: BTreeMap<Ignored, u64>,
-    /// Inputs and rows put aside.
-    pub quarantined: u64,
-    /// Alerts recorded, by type.
-    pub alerts: BTreeMap<String, u64>,
+    /// Events that are stored now, whether by this run or before.
+    pub stored_events: u64,
     /// The worst alert found, recorded now or before.
     pub worst: Option<Severity>,
 }
@@ -141,65 +161,67 @@ impl Tally {
     pub fn merge(&mut self, other: Tally) {
         self.entries += other.entries;
         self.bytes += other.bytes;
-        self.events += other.events;
-        self.duplicates += other.duplicates;
-        self.quarantined += other.quarantined;
+        self.stored_events += other.stored_events;
         for (reason, count) in other.ignored {
             *self.ignored.entry(reason).or_default() += count;
-        }
-        for (alert_type, count) in other.alerts {
-            *self.alerts.entry(alert_type).or_default() += count;
         }
         self.worst = self.worst.max(other.worst);
     }
 
-    fn count(&mut self, record: &Record, appended: &Appended) {
-        let new = *appended == Appended::New;
+    /// Events that were recorded before.
+    pub fn duplicates(&self, counts: &Counts) -> u64 {
+        self.stored_events.saturating_sub(counts.events)
+    }
+
+    fn count(&mut self, record: &Record) {
         match record {
-            Record::Event(_) if new => self.events += 1,
-            Record::Event(_) => self.duplicates += 1,
-            Record::Alert(alert) => {
-                self.worst = self.worst.max(Severity::from_name(&alert.severity));
-                if new {
-                    *self.alerts.entry(alert.alert_type.clone()).or_default() += 1;
-                }
-            }
-            Record::Quarantine(_) => self.quarantined += u64::from(new),
+            Record::Event(_) => self.stored_events += 1,
+            Record::Alert(alert) => self.worst = self.worst.max(Severity::from_name(&alert.severity)),
+            Record::Quarantine(_) => {}
         }
     }
 }
 
-/// Appends rows and counts what became of them. A row that the store refuses goes to quarantine with its reason.
+/// Appends rows and counts them. A row that the store refuses goes to quarantine with its reason.
 ///
 /// # Errors
 /// [`StoreError`] when not all of it is durable; appending it again is safe.
 pub async fn append(store: &dyn Store, records: Vec<Record>, now: DateTime<Utc>) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
-    let mut refused = Vec::new();
     let records: Arc<[Record]> = records.into();
     let outcomes = store.append(Arc::clone(&records)).await?;
-    for (record, outcome) in records.iter().zip(outcomes) {
-        match outcome {
-            Appended::Refused(reason) => refused.push(Record::Quarantine(refusal(record, &reason, now))),
-            outcome => tally.count(record, &outcome),
-        }
-    }
-    if !refused.is_empty() {
-        let refused: Arc<[Record]> = refused.into();
-        for (record, outcome) in refused.iter().zip(store.append(Arc::clone(&refused)).await?) {
-            match outcome {
-                Appended::Refused(reason) => return Err(StoreError::Permanent(reason)),
-                outcome => tally.count(record, &outcome),
-            }
-        }
+    records.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Appended::Stored).for_each(|(record, _)| {
+        tally.count(record);
+    });
+    let refusals = refusals(&records, outcomes, now);
+    if !refusals.is_empty() {
+        must_be_stored(&store.append(refusals.into()).await?)?;
     }
     Ok(tally)
 }
 
+/// The quarantine rows for what a store refused.
+pub(crate) fn refusals(records: &[Record], outcomes: Vec<Appended>, now: DateTime<Utc>) -> Vec<Record> {
+    let refused = records.iter().zip(outcomes).filter_map(|(record, outcome)| match outcome {
+        Appended::Stored => None,
+        Appended::Refused(reason) => Some(Record::Quarantine(refusal(record, &reason, now))),
+    });
+    refused.collect()
+}
+
+/// There is no quarantine for the quarantine.
+pub(crate) fn must_be_stored(outcomes: &[Appended]) -> Result<(), StoreError> {
+    let refused = outcomes.iter().find_map(|outcome| match outcome {
+        Appended::Stored => None,
+        Appended::Refused(reason) => Some(StoreError::Permanent(format!("it refuses a quarantine row: {reason}"))),
+    });
+    refused.map_or(Ok(()), Err)
+}
+
 fn refusal(record: &Record, reason: &str, now: DateTime<Utc>) -> Quarantine {
-    let raw = format!("{record:?}");
+    let raw = excerpt(json!({ "table": record.table(), "row": record.json() }).to_string());
     Quarantine {
-        quarantine_id: row::id(&[&raw]),
+        quarantine_id: row::id(&[record.table(), record.id()]),
         quarantined_at: now,
         message_id: None,
         publish_time: None,
@@ -208,4 +230,17 @@ fn refusal(record: &Record, reason: &str, now: DateTime<Utc>) -> Quarantine {
         raw,
         source: None,
     }
+}
+
+/// Longest text that is kept of one input: its row must get through BigQuery's 10 MB for one, and a quote in it takes
+/// two characters there. Pub/Sub carries up to 10 MB, but a LogEntry has at most 512 KiB.
+const RAW_MAX_BYTES: usize = 4 << 20;
+
+/// The text, or how it begins.
+fn excerpt(mut text: String) -> String {
+    if text.len() > RAW_MAX_BYTES {
+        text.truncate(text.floor_char_boundary(RAW_MAX_BYTES));
+        text.push('…');
+    }
+    text
 }

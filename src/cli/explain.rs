@@ -9,14 +9,13 @@ use chrono::{DateTime, Utc};
 
 use super::{PedPath, open_store, register_peds, report};
 use crate::audit::{DecodeError, Decoded, ObjectKind, Write};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Limits;
 use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy};
 use crate::source::files;
-use crate::store::Store;
-use crate::store::row;
 use crate::store::sqlite::Sqlite;
+use crate::store::{query, row};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,7 +23,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
     /// A store whose registered limits to judge by; nothing is written to it
-    #[arg(long, value_name = "sqlite:FILE")]
+    #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
     /// Only the entry with this insertId
     #[arg(long, value_name = "ID")]
@@ -38,11 +37,11 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let files = files::expand(&args.inputs)?;
     let scratch = Sqlite::in_memory()?;
     register_peds(&args.ped, &scratch, config, Utc::now()).await?;
-    let mut versions = scratch.versions(None).await?;
-    if let Some(store) = open_store(args.store, config)? {
-        versions.extend(store.versions(None).await?);
+    let mut versions = query::versions(&scratch).await?;
+    if let Some(store) = open_store(args.store, config).await? {
+        versions.extend(query::versions(&*store).await?);
     }
-    let pipeline = Pipeline { policy: config.policy.clone(), limits: Limits::new(&versions) };
+    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(&versions));
     let mut found = false;
     let mut failed = None;
     files::read(&files, |chunk| {
@@ -92,12 +91,13 @@ fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> St
 }
 
 fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
-    let (limit, judgement) = pipeline.judge(write);
+    let limits = pipeline.limits();
+    let (limit, judgement) = pipeline.judge(write, &limits);
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "what     {}", what(write));
     let _ = writeln!(out, "when     {} (timestamp)", row::time(write.event_time));
-    let _ = writeln!(out, "who      {}", who(&pipeline.policy, write));
+    let _ = writeln!(out, "who      {}", who(pipeline.policy(), write));
     let _ = writeln!(out, "number   {}", number(write));
     let _ = match limit {
         Some(limit) => writeln!(
@@ -116,7 +116,7 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
             writeln!(out, "alert    {} ({}): {}", alert.alert_type.as_str(), alert.severity.as_str(), alert.message);
     }
     if judgement.alerts.is_empty() {
-        let _ = writeln!(out, "alerts   none: {}", why_none(&pipeline.policy));
+        let _ = writeln!(out, "alerts   none: {}", why_none(pipeline.policy()));
     }
     out
 }

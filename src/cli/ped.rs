@@ -7,9 +7,10 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 
 use super::{Format, Usage, parse_time, read_peds, report, require_store};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Registration;
 use crate::ped::{Located, SCHEMA};
+use crate::store::query;
 use crate::store::row::{self, DeploymentConfig};
 
 #[derive(Debug, clap::Subcommand)]
@@ -57,14 +58,14 @@ pub(super) struct Register {
     #[arg(long, value_name = "REF")]
     source: Option<String>,
     /// Where facts are kept
-    #[arg(long, value_name = "sqlite:FILE")]
+    #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Output {
     /// Where facts are kept
-    #[arg(long, value_name = "sqlite:FILE")]
+    #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
@@ -93,12 +94,12 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Register(args) => return register(args, config).await,
         Command::List { output } => {
-            let versions = require_store(output.store, config)?.versions(None).await?;
+            let versions = query::versions(&*require_store(output.store, config).await?).await?;
             print(&in_force(versions, Utc::now()), output.format)?;
         }
         Command::History { deployment: (namespace, name), output } => {
-            let wanted = Some((namespace.clone(), name.clone()));
-            let versions = require_store(output.store, config)?.versions(wanted).await?;
+            let wanted = query::versions_of(&[(namespace.clone(), name.clone())]);
+            let versions = require_store(output.store, config).await?.fetch(&wanted).await?.read()?;
             if versions.is_empty() {
                 return Err(
                     Usage(format!("nothing is registered for {namespace}/{name}; see pedwatch ped list")).into()
@@ -125,7 +126,7 @@ fn valid(files: &[PathBuf], config: &Config) -> Result<Option<Vec<Located>>> {
 }
 
 async fn register(args: Register, config: &Config) -> Result<ExitCode> {
-    let store = require_store(args.store, config)?;
+    let store = require_store(args.store, config).await?;
     let Some(peds) = valid(&args.files, config)? else { return Ok(ExitCode::FAILURE) };
     let now = Utc::now();
     for Located { ped, file, .. } in peds {

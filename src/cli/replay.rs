@@ -12,12 +12,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc;
 
 use super::{Format, PedPath, Usage, open_store, register_peds, report};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Limits;
 use crate::pipeline::{Assessed, Envelope, Pipeline, Tally, append, quarantine};
 use crate::policy::Severity;
 use crate::source::files::{self, Chunk};
 use crate::store::Store;
+use crate::store::query;
 use crate::store::row::Record;
 use crate::store::sqlite::Sqlite;
 
@@ -33,7 +34,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
     /// Where facts are kept; without it, and without store.url, in memory until the report is printed
-    #[arg(long, value_name = "sqlite:FILE")]
+    #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
     /// How to print the report
     #[arg(long, value_enum, default_value = "table")]
@@ -55,7 +56,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
         )
         .into());
     }
-    let store: Arc<dyn Store> = match open_store(args.store, config)? {
+    let store: Arc<dyn Store> = match open_store(args.store, config).await? {
         Some(store) => store,
         None => {
             eprintln!("pedwatch: no --store: facts are kept in memory, and gone after this report");
@@ -63,14 +64,17 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
         }
     };
     register_peds(&args.ped, &*store, config, now).await?;
-    let limits = Limits::new(&store.versions(None).await?);
-    let pipeline = Arc::new(Pipeline { policy: config.policy.clone(), limits });
+    let limits = Limits::new(&query::versions(&*store).await?);
+    let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
     let tally = replay(files, pipeline, &*store, now).await?;
+    let counts = query::counts(&*store, now).await?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     match args.format {
-        Format::Json => report::text(&format!("{}\n", report::summary(&tally, elapsed_seconds)))?,
-        Format::Ndjson => report::ndjson(&store.report(now, usize::MAX).await?)?,
-        Format::Table => report::story(&store.report(now, report::ROWS_MAX).await?, &tally, elapsed_seconds)?,
+        Format::Json => report::text(&format!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
+        Format::Ndjson => report::ndjson(&query::report(&*store, now, usize::MAX).await?)?,
+        Format::Table => {
+            report::story(&query::report(&*store, now, report::ROWS_MAX).await?, &tally, &counts, elapsed_seconds)?
+        }
     }
     let alarmed = args.fail_on.is_some_and(|threshold| tally.worst.is_some_and(|worst| worst >= threshold));
     Ok(if alarmed { ExitCode::from(3) } else { ExitCode::SUCCESS })

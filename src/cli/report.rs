@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Format;
 use crate::pipeline::Tally;
-use crate::store::RunReport;
-use crate::store::row::{self, Cell, Change, Row};
+use crate::store::query::{Counts, RunReport};
+use crate::store::row::{self, Change, Row};
 
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
@@ -37,34 +37,24 @@ pub(super) fn short(time: DateTime<Utc>) -> String {
 
 /// Rows as JSON objects of their columns: in one array, or one a line.
 pub(super) fn rows<R: Row>(rows: &[R], format: Format) -> Result<()> {
-    let objects: Vec<Json> = rows.iter().map(object).collect();
+    let objects: Vec<Json> = rows.iter().map(|row| Json::Object(row::json(row))).collect();
     if format == Format::Json {
         return text(&format!("{}\n", Json::Array(objects)));
     }
     text(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
 }
 
-fn object<R: Row>(row: &R) -> Json {
-    let values = row.cells().into_iter().map(|cell| match cell {
-        Cell::Null => Json::Null,
-        Cell::Integer(number) => number.into(),
-        Cell::Text(text) => text.into(),
-        Cell::Time(time) => row::time(time).into(),
-    });
-    Json::Object(R::COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).zip(values).collect())
-}
-
 /// The figures of a replay.
-pub(super) fn summary(tally: &Tally, elapsed_seconds: f64) -> Json {
+pub(super) fn summary(tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> Json {
     let ignored: Map<String, Json> =
         tally.ignored.iter().map(|(reason, count)| (reason.to_string(), (*count).into())).collect();
     json!({
         "entries": tally.entries,
-        "events": tally.events,
-        "duplicates": tally.duplicates,
+        "events": counts.events,
+        "duplicates": tally.duplicates(counts),
         "ignored": ignored,
-        "quarantined": tally.quarantined,
-        "alerts": tally.alerts,
+        "quarantined": counts.quarantined,
+        "alerts": counts.alerts,
         "bytes": tally.bytes,
         "elapsed_seconds": elapsed_seconds,
     })
@@ -73,14 +63,14 @@ pub(super) fn summary(tally: &Tally, elapsed_seconds: f64) -> Json {
 /// Changes, alerts and quarantined inputs, one object a line, each with its table.
 pub(super) fn ndjson(report: &RunReport) -> Result<()> {
     fn lines<'r, R: Row>(rows: &'r [R]) -> impl Iterator<Item = String> + 'r {
-        rows.iter().map(|row| format!("{}\n", json!({ "table": R::TABLE, "row": object(row) })))
+        rows.iter().map(|row| format!("{}\n", json!({ "table": R::TABLE, "row": row::json(row) })))
     }
     let lines = lines(&report.changes).chain(lines(&report.alerts)).chain(lines(&report.quarantined));
     text(&lines.collect::<String>())
 }
 
 /// The report that a person wants to see.
-pub(super) fn story(report: &RunReport, tally: &Tally, elapsed_seconds: f64) -> Result<()> {
+pub(super) fn story(report: &RunReport, tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> Result<()> {
     let mut out = String::new();
     section(&mut out, "Changes", "nothing changed", &changes(report), report.changes.len());
     section(&mut out, "Alerts", "no alerts", &alerts(report), report.alerts.len());
@@ -94,8 +84,8 @@ pub(super) fn story(report: &RunReport, tally: &Tally, elapsed_seconds: f64) -> 
     if !report.quarantined.is_empty() {
         section(&mut out, "Quarantined", "", &quarantined(report), report.quarantined.len());
     }
-    let Tally { entries, bytes, events, duplicates, quarantined, .. } = tally;
-    let alerts: u64 = tally.alerts.values().sum();
+    let (Tally { entries, bytes, .. }, Counts { events, quarantined, .. }) = (tally, counts);
+    let (alerts, duplicates): (u64, u64) = (counts.alerts.values().sum(), tally.duplicates(counts));
     let ignored: u64 = tally.ignored.values().sum();
     out.push_str(&format!(
         "{entries} entries ({bytes} bytes) in {elapsed_seconds:.2} s: {events} events, {alerts} alerts, {ignored} ignored, \

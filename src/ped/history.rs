@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
-use super::Ped;
+use super::{Ped, Subject};
 use crate::store::row::{self, DeploymentConfig};
 
 /// One version's limit.
@@ -44,6 +44,18 @@ impl Limits {
             limits.insert(version);
         }
         limits
+    }
+
+    /// Puts the versions of some Deployments (namespace, name) in the place of those known so far.
+    pub fn replace(&mut self, deployments: &[(String, String)], versions: &[DeploymentConfig]) {
+        for (namespace, deployment) in deployments {
+            if let Some(known) = self.namespaces.get_mut(namespace) {
+                known.remove(deployment);
+            }
+        }
+        for version in versions {
+            self.insert(version);
+        }
     }
 
     fn insert(&mut self, version: &DeploymentConfig) {
@@ -105,15 +117,22 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The row to append, given what is registered for the same subject; `None` when nothing recorded changes.
+    /// Whether a version is of the same subject.
+    pub fn follows(&self, version: &DeploymentConfig) -> bool {
+        let Subject { namespace, deployment, cluster } = &self.ped.subject;
+        (namespace, deployment, cluster) == (&version.namespace, &version.deployment_name, &version.cluster_name)
+    }
+
+    /// The row to append, given what is registered (for the same subject; others are passed over); `None` when nothing
+    /// recorded changes.
     ///
     /// The first one sets the initial maximum and the current one alike; later ones keep the initial. What changed is
     /// relative to the version in force just when this one begins to apply.
     pub fn next(&self, registered: &[DeploymentConfig]) -> Option<DeploymentConfig> {
         let subject = &self.ped.subject;
-        let first = registered.iter().min_by_key(|version| (version.created_at, version.updated_at));
-        let before = registered
-            .iter()
+        let registered = || registered.iter().filter(|version| self.follows(version));
+        let first = registered().min_by_key(|version| (version.created_at, version.updated_at));
+        let before = registered()
             .filter(|version| version.timestamp <= self.effective_at)
             .max_by_key(|version| (version.timestamp, version.updated_at, version.config_id.clone()));
         let recorded = self.ped.recorded();

@@ -4,6 +4,7 @@
 //! of the same types in the same order. Times are UTC, kept to the microsecond (BigQuery's `TIMESTAMP`).
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
 use crate::audit::{Source, Write};
@@ -258,6 +259,58 @@ pub enum Record {
     Alert(Box<AlertLog>),
     /// Into `quarantine`.
     Quarantine(Quarantine),
+}
+
+impl Record {
+    /// Name of the table it belongs into.
+    pub fn table(&self) -> &'static str {
+        match self {
+            Record::Event(_) => ReplicaEvent::TABLE,
+            Record::Alert(_) => AlertLog::TABLE,
+            Record::Quarantine(_) => Quarantine::TABLE,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        match self {
+            Record::Event(row) => &row.event_id,
+            Record::Alert(row) => &row.alert_id,
+            Record::Quarantine(row) => &row.quarantine_id,
+        }
+    }
+
+    /// Its columns that have a value.
+    pub fn json(&self) -> Map<String, Json> {
+        let mut json = match self {
+            Record::Event(row) => json(&**row),
+            Record::Alert(row) => json(&**row),
+            Record::Quarantine(row) => json(row),
+        };
+        json.retain(|_, value| !value.is_null());
+        json
+    }
+
+    /// About how large it is, for deciding when a batch is full.
+    pub fn size_bytes(&self) -> usize {
+        // Names of columns, times and numbers; the text of a quarantined input is what can be large.
+        const FIXED: usize = 1_024;
+        match self {
+            Record::Event(_) | Record::Alert(_) => FIXED,
+            Record::Quarantine(row) => FIXED + row.raw.len(),
+        }
+    }
+}
+
+/// A row as an object of its columns; times are RFC 3339.
+pub fn json<R: Row>(row: &R) -> Map<String, Json> {
+    let values = row.cells().into_iter().map(|cell| match cell {
+        Cell::Null => Json::Null,
+        Cell::Integer(number) => number.into(),
+        Cell::Text(text) => text.into(),
+        Cell::Time(instant) => time(instant).into(),
+    });
+    R::COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).zip(values).collect()
 }
 
 /// A row's id: the first 32 hex characters of the SHA-256 over its named parts, joined by newlines.

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
-use serde_json::Value as Json;
 
+use super::query::{self, Query, Rows, Value};
 use super::row::{self, Cell, DeploymentConfig, Record, Row};
-use super::{Appended, RunReport, Store, StoreError, schema};
+use super::{Appended, Store, StoreError, schema};
 use crate::ped::history::Registration;
 
 /// How long a writer waits for another process to finish, in milliseconds. A commit takes a few; a replay's batch at
@@ -66,15 +65,6 @@ impl Sqlite {
     }
 }
 
-fn json_of(value: Value) -> Json {
-    match value {
-        Value::Null | Value::Blob(_) => Json::Null,
-        Value::Integer(number) => number.into(),
-        Value::Real(number) => number.into(),
-        Value::Text(text) => text.into(),
-    }
-}
-
 #[async_trait]
 impl Store for Sqlite {
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
@@ -92,11 +82,9 @@ impl Store for Sqlite {
             // Immediate: the versions read are the versions the new one follows.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let subject = &registration.ped.subject;
-            let registered: Vec<DeploymentConfig> = select(
-                &transaction,
-                "WHERE namespace = ?1 AND deployment_name = ?2 AND cluster_name IS ?3",
-                &[&subject.namespace, &subject.deployment, &subject.cluster],
-            )?;
+            let query = query::versions_of(&[(subject.namespace.clone(), subject.deployment.clone())]);
+            let found = fetch(&transaction, &in_sqlite(&query.sql), &query.parameters)?;
+            let registered = found.read().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
             let next = registration.next(&registered);
             if let Some(version) = &next {
                 Inserter::new(&transaction)?.insert(version)?;
@@ -107,62 +95,17 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn versions(&self, of: Option<(String, String)>) -> Result<Vec<DeploymentConfig>, StoreError> {
-        const OLDEST_FIRST: &str =
-            "ORDER BY namespace, deployment_name, cluster_name, timestamp, updated_at, config_id";
-        self.with(move |connection| match of {
-            Some((namespace, deployment)) => {
-                let filter = format!("WHERE namespace = ?1 AND deployment_name = ?2 {OLDEST_FIRST}");
-                select(connection, &filter, &[&namespace, &deployment])
-            }
-            None => select(connection, OLDEST_FIRST, &[]),
-        })
-        .await
-    }
-
-    async fn report(&self, run: DateTime<Utc>, at_most: usize) -> Result<RunReport, StoreError> {
-        self.with(move |connection| {
-            let (run, at_most) = (row::time(run), i64::try_from(at_most).unwrap_or(i64::MAX));
-            let recorded = |time: &str, order: &str| format!("WHERE {time} = ?1 ORDER BY {order} LIMIT ?2");
-            Ok(RunReport {
-                changes: select(connection, &recorded("ingested_at", "event_time, event_id"), &[&run, &at_most])?,
-                alerts: select(
-                    connection,
-                    &recorded(
-                        "ingested_at",
-                        "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type",
-                    ),
-                    &[&run, &at_most],
-                )?,
-                quarantined: select(
-                    connection,
-                    &recorded("quarantined_at", "source, quarantine_id"),
-                    &[&run, &at_most],
-                )?,
-            })
-        })
-        .await
-    }
-
-    async fn dump(&self, table: &str) -> Result<Vec<Json>, StoreError> {
-        let sql = format!("SELECT * FROM {}", schema::name(table)?);
-        self.with(move |connection| {
-            let mut statement = connection.prepare(&sql)?;
-            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-            let rows = statement.query_map([], |row| {
-                names.iter().enumerate().map(|(at, name)| Ok((name.clone(), json_of(row.get(at)?)))).collect()
-            })?;
-            rows.collect()
-        })
-        .await
+    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
+        let Query { sql, parameters } = query.clone();
+        self.with(move |connection| fetch(connection, &in_sqlite(&sql), &parameters)).await
     }
 }
 
 /// Creates what is missing. Nothing is ever dropped but views, which hold no facts.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (table, text) in schema::TABLES {
-        let fields = schema::fields(text).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    for (table, _) in schema::TABLES {
+        let fields = schema::table(table).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
         let mut known = transaction.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
         let known: Vec<String> = known.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let columns: Vec<String> = fields.iter().map(column_definition).collect();
@@ -240,8 +183,7 @@ impl<'c, R: Row> Inserter<'c, R> {
     /// Inserts one row unless its id is there. A row that breaks a constraint is refused alone.
     fn insert(&mut self, row: &R) -> rusqlite::Result<Appended> {
         match self.statement.execute(params_from_iter(row.cells())) {
-            Ok(0) => Ok(Appended::Duplicate),
-            Ok(_) => Ok(Appended::New),
+            Ok(_) => Ok(Appended::Stored),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
                 Ok(Appended::Refused(error.to_string()))
             }
@@ -250,31 +192,39 @@ impl<'c, R: Row> Inserter<'c, R> {
     }
 }
 
-fn select<R: Row>(connection: &Connection, rest: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<R>> {
-    let columns: Vec<&str> = R::COLUMNS.iter().map(|(name, ..)| *name).collect();
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {} FROM {} {rest}", columns.join(", "), R::TABLE))?;
-    let mut rows = statement.query(parameters)?;
-    let mut found = Vec::new();
+fn fetch(connection: &Connection, sql: &str, parameters: &[(String, Value)]) -> rusqlite::Result<Rows> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for (name, value) in parameters {
+        if let Some(index) = statement.parameter_index(&format!("@{name}"))? {
+            statement.raw_bind_parameter(index, value.cell())?;
+        }
+    }
+    let columns = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let mut found = Rows { rows: Vec::new(), columns };
+    let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        let read = R::from_cells(|at| match row.get_ref(at).ok()? {
-            ValueRef::Null => Some(Cell::Null),
-            ValueRef::Integer(number) => Some(Cell::Integer(number)),
-            ValueRef::Text(text) => std::str::from_utf8(text).ok().map(Cell::Text),
-            ValueRef::Real(_) | ValueRef::Blob(_) => None,
-        });
-        found.push(read.ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("a value of {}", R::TABLE)))?);
+        found.rows.push((0..found.columns.len()).map(|at| value(row.get_ref(at)?)).collect::<rusqlite::Result<_>>()?);
     }
     Ok(found)
+}
+
+/// Times stay text: SQLite has no type for them, and a [`super::row::Column`] of that type reads both.
+fn value(value: ValueRef<'_>) -> rusqlite::Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Text(number.to_string()),
+        ValueRef::Text(_) | ValueRef::Blob(_) => Value::Text(value.as_str()?.to_owned()),
+    })
 }
 
 impl ToSql for Cell<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Cell::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Cell::Integer(number) => ToSqlOutput::Owned(Value::Integer(*number)),
+            Cell::Integer(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
             Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Cell::Time(time) => ToSqlOutput::Owned(Value::Text(row::time(*time))),
+            Cell::Time(time) => ToSqlOutput::Owned(row::time(*time).into()),
         })
     }
 }

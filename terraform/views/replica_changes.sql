@@ -9,7 +9,7 @@ WITH once AS (
       PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name,
         COALESCE(object_uid, ''), resource_version, CASE WHEN resource_version IS NULL THEN event_id ELSE '' END,
         CASE WHEN verdict = 'removed' THEN 1 ELSE 0 END
-      ORDER BY event_time, insert_id, event_id) AS copy
+      ORDER BY event_time, insert_id, event_id, ingested_at) AS copy
     FROM ${dataset}.replica_events
   ) AS numbered
   WHERE copy = 1

@@ -13,5 +13,6 @@ mod laws;
 mod ped;
 mod rules;
 mod schema;
+mod servers;
 mod support;
 mod views;

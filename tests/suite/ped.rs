@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use pedwatch::ped::history::Limits;
 use pedwatch::ped::{SCHEMA, parse_all};
-use pedwatch::store::Store;
-use pedwatch::store::sqlite::Sqlite;
+use pedwatch::store::query;
 use serde_json::{Value as Json, json};
 
-use crate::support::{block_on, ped, register, register_at, root, rows, time};
+use crate::support::{on_every_store, ped, register, register_at, root, rows, time};
 
 const PLATFORM: std::ops::RangeInclusive<i64> = 2..=8;
 
@@ -113,12 +112,11 @@ fn json_of(text: &str) -> Option<Json> {
 
 #[test]
 fn versions_follow_each_other() {
-    block_on(async {
-        let store = Sqlite::in_memory().expect("memory");
-        register(&store, &ped("payments", "orders-api", None, 3), "2026-09-01T00:00:00Z").await;
-        register(&store, &ped("payments", "orders-api", None, 3), "2026-09-05T00:00:00Z").await;
-        register(&store, &ped("payments", "orders-api", None, 6), "2026-09-11T00:00:00Z").await;
-        let versions = store.versions(Some(("payments".to_owned(), "orders-api".to_owned()))).await.expect("readable");
+    on_every_store(async |store| {
+        register(store, &ped("payments", "orders-api", None, 3), "2026-09-01T00:00:00Z").await;
+        register(store, &ped("payments", "orders-api", None, 3), "2026-09-05T00:00:00Z").await;
+        register(store, &ped("payments", "orders-api", None, 6), "2026-09-11T00:00:00Z").await;
+        let versions = query::versions(store).await.expect("readable");
         let numbers: Vec<_> =
             versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
         assert_eq!(numbers, [(3, 3), (3, 6)], "an unchanged PED is no version");
@@ -131,11 +129,10 @@ fn versions_follow_each_other() {
 
 #[test]
 fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
-    block_on(async {
-        let store = Sqlite::in_memory().expect("memory");
-        register(&store, &ped("payments", "orders-api", None, 4), "2026-09-11T00:00:00Z").await;
-        register(&store, &ped("payments", "orders-api", None, 2), "2026-09-01T00:00:00Z").await;
-        let versions = store.versions(None).await.expect("readable");
+    on_every_store(async |store| {
+        register(store, &ped("payments", "orders-api", None, 4), "2026-09-11T00:00:00Z").await;
+        register(store, &ped("payments", "orders-api", None, 2), "2026-09-01T00:00:00Z").await;
+        let versions = query::versions(store).await.expect("readable");
         let numbers: Vec<_> =
             versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
         assert_eq!(numbers, [(4, 2), (4, 4)]);
@@ -145,16 +142,15 @@ fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
 /// Going back and forth at one instant included: each registration is a version of its own.
 #[test]
 fn of_two_versions_of_one_instant_the_later_registered_one_applies() {
-    block_on(async {
-        let store = Sqlite::in_memory().expect("memory");
+    on_every_store(async |store| {
         for (day, max) in [(1, 3), (2, 7), (3, 4), (4, 3)] {
             let registered = format!("2026-09-0{day}T00:00:00Z");
-            register_at(&store, &ped("payments", "orders-api", None, max), "2026-09-01T00:00:00Z", &registered).await;
-            let versions = store.versions(None).await.expect("readable");
+            register_at(store, &ped("payments", "orders-api", None, max), "2026-09-01T00:00:00Z", &registered).await;
+            let versions = query::versions(store).await.expect("readable");
             let limits = Limits::new(&versions);
             let limit = limits.at("prod-1", "payments", "orders-api", time("2026-09-05T00:00:00Z"));
             assert_eq!(limit.map(|limit| (limit.max_replicas, limit.initial_max_replicas)), Some((max, 3)));
-            let current = rows(&store, "current_limits", &["max_replicas"]).await;
+            let current = rows(store, "current_limits", &["max_replicas"]).await;
             assert_eq!(current, [json!([max])]);
         }
     });

@@ -7,9 +7,11 @@ use pedwatch::config::Config;
 use pedwatch::ped::history::{Limits, Registration};
 use pedwatch::ped::parse_all;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
-use pedwatch::store::Store;
 use pedwatch::store::sqlite::Sqlite;
+use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
+
+use crate::servers::fresh_dataset;
 
 /// From when the PEDs of `fixtures/ped` apply.
 pub const PEDS_FROM: &str = "2026-09-01T00:00:00Z";
@@ -18,7 +20,9 @@ pub const PEDS_FROM: &str = "2026-09-01T00:00:00Z";
 pub const FACTS: [&str; 3] = ["replica_events", "alert_log", "quarantine"];
 
 /// Every view.
-pub const VIEWS: [&str; 6] = [
+pub const VIEWS: [&str; 8] = [
+    "alerts",
+    "quarantined",
     "replica_changes",
     "current_replicas",
     "current_limits",
@@ -100,6 +104,16 @@ pub fn ped(namespace: &str, deployment: &str, cluster: Option<&str>, max: i64) -
     )
 }
 
+/// Runs a test on an empty store of each kind: what holds for one holds for the other.
+pub fn on_every_store(test: impl AsyncFn(&dyn Store)) {
+    block_on(async {
+        eprintln!("on SQLite");
+        test(&Sqlite::in_memory().expect("memory")).await;
+        eprintln!("on BigQuery");
+        test(&fresh_dataset().await.1).await;
+    });
+}
+
 /// A store with the fixtures' limits, and the pipeline over it.
 pub async fn fixture_store() -> (Sqlite, Pipeline) {
     let store = Sqlite::in_memory().expect("memory");
@@ -109,8 +123,8 @@ pub async fn fixture_store() -> (Sqlite, Pipeline) {
 }
 
 pub async fn pipeline(store: &dyn Store) -> Pipeline {
-    let versions = store.versions(None).await.expect("readable");
-    Pipeline { policy: config().policy, limits: Limits::new(&versions) }
+    let versions = query::versions(store).await.expect("readable");
+    Pipeline::new(config().policy, Limits::new(&versions))
 }
 
 /// Handles entries as one batch, at `now`.
@@ -131,7 +145,7 @@ pub async fn handle(store: &dyn Store, pipeline: &Pipeline, entries: &[impl AsRe
 pub async fn contents(store: &dyn Store, tables: &[&str]) -> Vec<(String, Vec<Json>)> {
     let mut contents = Vec::new();
     for &table in tables {
-        let mut rows = store.dump(table).await.expect("readable");
+        let mut rows = query::dump(store, table).await.expect("readable");
         for row in &mut rows {
             let row = row.as_object_mut().expect("a row");
             row.retain(|column, _| !ARRIVAL.contains(&column.as_str()));
@@ -144,7 +158,7 @@ pub async fn contents(store: &dyn Store, tables: &[&str]) -> Vec<(String, Vec<Js
 
 /// The rows of one view, only some columns, in order of their text.
 pub async fn rows(store: &dyn Store, view: &str, columns: &[&str]) -> Vec<Json> {
-    let mut rows: Vec<Json> = store.dump(view).await.expect("readable");
+    let mut rows: Vec<Json> = query::dump(store, view).await.expect("readable");
     rows.sort_by_key(|row| (row["event_time"].to_string(), row["date"].to_string(), row.to_string()));
     rows.iter().map(|row| columns.iter().map(|&column| row[column].clone()).collect()).collect()
 }
@@ -236,11 +250,9 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-/// An in-memory store that has handled these samples, against a limit of 3 for `payments/orders-api`.
-pub async fn store_of(samples: &[Sample]) -> Sqlite {
-    let store = Sqlite::in_memory().expect("memory");
-    register(&store, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
+/// Has a store handle these samples, against a limit of 3 for `payments/orders-api`.
+pub async fn record(store: &dyn Store, samples: &[Sample]) {
+    register(store, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
     let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
-    handle(&store, &pipeline(&store).await, &entries, Utc::now()).await;
-    store
+    handle(store, &pipeline(store).await, &entries, Utc::now()).await;
 }

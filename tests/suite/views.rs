@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Sample, block_on, handle, ped, pipeline, register, rows, store_of};
+use crate::support::{Sample, handle, on_every_store, ped, pipeline, record, register, rows};
 
 const CHANGES: [&str; 4] = ["event_time", "previous_replicas", "replicas", "missed_writes"];
 
@@ -21,9 +21,9 @@ fn assert_changes(samples: &[Sample], expected: &[(u32, Option<i64>, Option<i64>
     let mut reverse = samples.to_vec();
     reverse.reverse();
     for order in [samples, &reverse] {
-        block_on(async {
-            let store = store_of(order).await;
-            assert_eq!(rows(&store, "replica_changes", &CHANGES).await, expected);
+        on_every_store(async |store| {
+            record(store, order).await;
+            assert_eq!(rows(store, "replica_changes", &CHANGES).await, expected);
         });
     }
 }
@@ -70,12 +70,12 @@ fn a_scale_has_no_generation_and_is_not_missed() {
 fn a_created_again_object_has_a_history_of_its_own() {
     let samples = [patch(1, 3, 100, 1), patch(2, 3, 100, 1).delete(), patch(3, 2, 900, 1).uid("uid-2")];
     assert_changes(&samples, &[(1, None, Some(3), 0), (2, Some(3), None, 0), (3, None, Some(2), 0)]);
-    block_on(async {
-        let store = store_of(&samples).await;
-        let current = rows(&store, "current_replicas", &["object_uid", "replicas"]).await;
+    on_every_store(async |store| {
+        record(store, &samples[..2]).await;
+        assert!(rows(store, "current_replicas", &["replicas"]).await.is_empty());
+        record(store, &samples).await;
+        let current = rows(store, "current_replicas", &["object_uid", "replicas"]).await;
         assert_eq!(current, [json!(["uid-2", 2])]);
-        let store = store_of(&samples[..2]).await;
-        assert!(rows(&store, "current_replicas", &["replicas"]).await.is_empty());
     });
 }
 
@@ -99,12 +99,12 @@ fn the_highest_value_in_force_on_each_day_includes_days_without_a_write() {
         write("c", "2026-09-06T12:00:00Z", 2, 3),
         write("d", "2026-09-08T00:00:00Z", 2, 3).delete(),
     ];
-    block_on(async {
-        let store = store_of(&samples).await;
-        let daily = rows(&store, "daily_max_replicas", &["date", "max_replicas"]).await;
+    on_every_store(async |store| {
+        record(store, &samples).await;
+        let daily = rows(store, "daily_max_replicas", &["date", "max_replicas"]).await;
         let expected = [("2026-09-04", 7), ("2026-09-05", 7), ("2026-09-06", 7), ("2026-09-07", 2), ("2026-09-08", 2)];
         assert_eq!(daily, expected.map(|(date, max)| json!([date, max])));
-        let usage = rows(&store, "user_pod_usage", &["user_id", "date", "max_pods"]).await;
+        let usage = rows(store, "user_pod_usage", &["user_id", "date", "max_pods"]).await;
         assert_eq!(usage[0], json!(["team-payments", "2026-09-04", 7]));
         assert_eq!(usage.len(), daily.len());
     });
@@ -112,10 +112,10 @@ fn the_highest_value_in_force_on_each_day_includes_days_without_a_write() {
 
 #[test]
 fn limits_are_those_of_the_event_s_own_time_and_cluster() {
-    block_on(async {
-        let store = store_of(&[]).await;
-        register(&store, &ped("payments", "orders-api", None, 6), "2026-09-04T20:10:00Z").await;
-        register(&store, &ped("payments", "orders-api", Some("prod-2"), 8), "2026-09-04T20:05:00Z").await;
+    on_every_store(async |store| {
+        record(store, &[]).await;
+        register(store, &ped("payments", "orders-api", None, 6), "2026-09-04T20:10:00Z").await;
+        register(store, &ped("payments", "orders-api", Some("prod-2"), 8), "2026-09-04T20:05:00Z").await;
         let prod_2 = |minute| {
             Sample::patch(&format!("p{minute}"), &at(minute), 5)
                 .set("/resource/labels/cluster_name", "prod-2")
@@ -129,9 +129,9 @@ fn limits_are_those_of_the_event_s_own_time_and_cluster() {
             prod_2(6),
         ];
         let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
-        handle(&store, &pipeline(&store).await, &entries, chrono::Utc::now()).await;
+        handle(store, &pipeline(store).await, &entries, chrono::Utc::now()).await;
         let judged = rows(
-            &store,
+            store,
             "replica_events",
             &["insert_id", "limit_max_replicas", "limit_initial_max_replicas", "verdict"],
         )
@@ -144,9 +144,9 @@ fn limits_are_those_of_the_event_s_own_time_and_cluster() {
             json!(["second", 6, 3, "within"]),
         ];
         assert_eq!(judged, expected);
-        let current = rows(&store, "current_limits", &["cluster_name", "max_replicas", "initial_max_replicas"]).await;
+        let current = rows(store, "current_limits", &["cluster_name", "max_replicas", "initial_max_replicas"]).await;
         assert_eq!(current.len(), 2);
-        let users = rows(&store, "user_replicas_limits", &["user_id", "max_replicas"]).await;
+        let users = rows(store, "user_replicas_limits", &["user_id", "max_replicas"]).await;
         assert_eq!(users, [json!(["team-payments", 14])]);
     });
 }

@@ -1,0 +1,124 @@
+//! Group commit: many callers' rows in one append, each caller with its own answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::row::Record;
+use super::{Appended, Store, StoreError};
+
+/// When a batch is written: whichever of the three comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// So many rows are waiting.
+    pub rows: usize,
+    /// Their size is about this.
+    pub bytes: usize,
+    /// The oldest of them has waited this long.
+    pub wait: Duration,
+    /// How many batches are on their way at once; more callers wait.
+    pub in_flight: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Batching {
+            // The rows that BigQuery recommends for one insertAll request; see `bigquery::streaming`.
+            rows: 500,
+            // Far below the 10 MB of a request, so that a batch is one request.
+            bytes: 4 << 20,
+            // Not noticed in a message's journey of seconds, and enough to gather a burst.
+            wait: Duration::from_millis(50),
+            in_flight: 4,
+        }
+    }
+}
+
+/// Submissions that may wait to be gathered. Beyond it, callers wait to submit: nothing grows without bound.
+const QUEUE_SUBMISSIONS: usize = 64;
+
+type Answer = Result<Vec<Appended>, StoreError>;
+
+struct Submission {
+    records: Vec<Record>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Gathers rows and appends them together.
+#[derive(Debug)]
+pub struct Batcher {
+    queue: mpsc::Sender<Submission>,
+    gatherer: JoinHandle<()>,
+}
+
+impl Batcher {
+    /// Starts gathering for a store.
+    pub fn new(store: Arc<dyn Store>, batching: Batching) -> Self {
+        let (queue, submitted) = mpsc::channel(QUEUE_SUBMISSIONS);
+        Batcher { queue, gatherer: tokio::spawn(gather(store, batching, submitted)) }
+    }
+
+    /// Appends rows with those of other callers; returns when they are durable, with one outcome for each.
+    ///
+    /// # Errors
+    /// [`StoreError`] as [`Store::append`] gave it for the whole batch; submitting again is safe.
+    pub async fn append(&self, records: Vec<Record>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || StoreError::Transient("pedwatch is stopping".to_owned());
+        self.queue.send(Submission { records, answer }).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Writes what has been submitted, and returns when it is answered for.
+    pub async fn close(self) {
+        drop(self.queue);
+        // It only fails when it was aborted, which nobody does.
+        let _ = self.gatherer.await;
+    }
+}
+
+async fn gather(store: Arc<dyn Store>, batching: Batching, mut submitted: mpsc::Receiver<Submission>) {
+    let room = Arc::new(Semaphore::new(batching.in_flight));
+    while let Some(first) = submitted.recv().await {
+        let due = Instant::now() + batching.wait;
+        let mut batch = vec![first];
+        let full = |batch: &[Submission]| {
+            let records = || batch.iter().flat_map(|submission| &submission.records);
+            records().count() >= batching.rows || records().map(Record::size_bytes).sum::<usize>() >= batching.bytes
+        };
+        while !full(&batch) {
+            match timeout_at(due, submitted.recv()).await {
+                Ok(Some(submission)) => batch.push(submission),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        // While there is no room, more gather in the queue, and then callers wait: that is the back-pressure.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            write(&*store, batch).await;
+            drop(permit);
+        });
+    }
+    // All permits are back when every batch is answered.
+    let _ = room.acquire_many(u32::try_from(batching.in_flight).unwrap_or(u32::MAX)).await;
+}
+
+async fn write(store: &dyn Store, batch: Vec<Submission>) {
+    let mut records = Vec::new();
+    let mut callers = Vec::with_capacity(batch.len());
+    for submission in batch {
+        callers.push((submission.records.len(), submission.answer));
+        records.extend(submission.records);
+    }
+    let mut outcomes = store.append(records.into()).await.map(Vec::into_iter);
+    for (rows, answer) in callers {
+        let own =
+            outcomes.as_mut().map(|outcomes| outcomes.by_ref().take(rows).collect()).map_err(|error| error.clone());
+        // A caller that no longer waits has been cancelled; its message is delivered again.
+        let _ = answer.send(own);
+    }
+}

@@ -1,0 +1,259 @@
+//! Talking to BigQuery: credentials, what an error means, and trying again.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
+use gcp_bigquery_client::auth::Authenticator;
+use gcp_bigquery_client::client_builder::ClientBuilder;
+use gcp_bigquery_client::error::{BQError, NestedResponseError};
+use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use google_cloud_auth::errors::CredentialsError;
+use tokio::sync::RwLock;
+
+use super::super::StoreError;
+use super::BigQueryConfig;
+
+/// All that pedwatch does, and nothing in other services:
+/// <https://developers.google.com/identity/protocols/oauth2/scopes#bigquery>.
+const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
+
+/// How long one request may take. insertAll answers in well under a second; a query is asked about again and again.
+const ATTEMPT: Duration = Duration::from_secs(15);
+
+/// Jittered, so that many instances do not come back together:
+/// <https://cloud.google.com/bigquery/docs/error-messages> asks for exponential backoff.
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(4))
+        .without_max_times()
+}
+
+/// What an error means for the one who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It may work later.
+    Transient,
+    /// The token is not valid (any more): a new one may be.
+    Unauthorized,
+    /// BigQuery will not take what was sent.
+    Invalid,
+    /// What was asked for is not there.
+    NotFound,
+    /// What was to be made is there.
+    AlreadyExists,
+    /// It will not work without a person.
+    Permanent,
+}
+
+/// A failed request.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure.kind {
+            Kind::Transient => StoreError::Transient(failure.message),
+            _ => StoreError::Permanent(failure.message),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Transient(message) => Failure { kind: Kind::Transient, message },
+            StoreError::Permanent(message) => Failure { kind: Kind::Permanent, message },
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn transient(message: impl Into<String>) -> Self {
+        Failure { kind: Kind::Transient, message: message.into() }
+    }
+}
+
+/// The one place that tells what may work later from what will not. Source of truth:
+/// <https://cloud.google.com/bigquery/docs/error-messages>.
+impl From<BQError> for Failure {
+    fn from(error: BQError) -> Self {
+        match error {
+            BQError::ResponseError { error } => Failure::of(error.error),
+            // What was asked for cannot even be written down.
+            BQError::SerializationError(_) => Failure { kind: Kind::Permanent, message: error.to_string() },
+            BQError::RequestError(ref cause) if cause.is_builder() => {
+                Failure { kind: Kind::Permanent, message: chain(cause) }
+            }
+            // Not connected, cut off, timed out, or answered by something between that speaks no JSON. Whether it was
+            // done is unknown; every request here may be repeated.
+            BQError::RequestError(ref cause) => Failure::transient(chain(cause)),
+            other => Failure::transient(other.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    fn of(error: NestedResponseError) -> Self {
+        let reason = error.errors.first().and_then(|first| first.get("reason")).map_or("", String::as_str);
+        let (kind, advice) = match (error.code, reason) {
+            // Backing off is what BigQuery asks for; a quota that is used up comes back.
+            (429, _) | (_, "rateLimitExceeded" | "quotaExceeded" | "jobRateLimitExceeded") => (Kind::Transient, ""),
+            (408 | 500..=599, _) | (_, "backendError" | "internalError" | "timeout") => (Kind::Transient, ""),
+            (401, _) => (Kind::Unauthorized, "; are there Application Default Credentials?"),
+            (403, _) => {
+                let advice = "; this identity needs roles/bigquery.dataEditor on the dataset (dataViewer where it only \
+                              reads) and roles/bigquery.jobUser on the project";
+                (Kind::Permanent, advice)
+            }
+            (404, _) => (Kind::NotFound, "; pedwatch schema apply makes what is missing"),
+            (409, _) => (Kind::AlreadyExists, ""),
+            (400 | 413, _) => (Kind::Invalid, ""),
+            _ => (Kind::Permanent, ""),
+        };
+        let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
+        Failure { kind, message: format!("BigQuery says {}{reason}: {}{advice}", error.code, error.message) }
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        let kind = if error.is_transient() { Kind::Transient } else { Kind::Permanent };
+        Failure { kind, message: format!("no access token for BigQuery: {}", chain(&error)) }
+    }
+}
+
+/// An error with its causes, which reqwest leaves out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Where tokens come from.
+#[derive(Clone)]
+enum Tokens {
+    /// Application Default Credentials, which cache their token and renew it in time.
+    Default(Arc<RwLock<AccessTokenCredentials>>),
+    /// An emulator asks for none.
+    Anonymous,
+}
+
+impl Tokens {
+    async fn token(&self) -> Result<String, CredentialsError> {
+        match self {
+            Tokens::Default(credentials) => Ok(credentials.read().await.access_token().await?.token),
+            Tokens::Anonymous => Ok("anonymous".to_owned()),
+        }
+    }
+
+    /// Forgets a token that BigQuery does not accept any more. Credentials that cannot be made stay as they are.
+    async fn renew(&self) {
+        if let Tokens::Default(credentials) = self
+            && let Ok(renewed) = default_credentials()
+        {
+            *credentials.write().await = renewed;
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Tokens {
+    async fn access_token(&self) -> Result<String, BQError> {
+        // Client::retry has just asked for it, and told what is wrong; this one is out of the cache.
+        self.token().await.map_err(|_| BQError::NoToken)
+    }
+}
+
+fn default_credentials() -> Result<AccessTokenCredentials, Failure> {
+    Builder::default().with_scopes([SCOPE]).build_access_token_credentials().map_err(|error| Failure {
+        kind: Kind::Permanent,
+        message: format!("no credentials for BigQuery (try gcloud auth application-default login): {}", chain(&error)),
+    })
+}
+
+/// BigQuery's REST API with credentials and patience.
+#[derive(Clone)]
+pub(super) struct Client {
+    api: gcp_bigquery_client::Client,
+    tokens: Tokens,
+    deadline: Duration,
+}
+
+impl Client {
+    pub(super) async fn new(config: &BigQueryConfig) -> Result<Self, Failure> {
+        let tokens = if config.anonymous {
+            Tokens::Anonymous
+        } else {
+            Tokens::Default(Arc::new(RwLock::new(default_credentials()?)))
+        };
+        let mut builder = ClientBuilder::new();
+        if let Some(endpoint) = &config.endpoint {
+            builder.with_v2_base_url(format!("{}/bigquery/v2", endpoint.trim_end_matches('/')));
+        }
+        let api = builder.build_from_authenticator(Arc::new(tokens.clone())).await?;
+        Ok(Client { api, tokens, deadline: config.deadline })
+    }
+
+    /// Makes a request until it is answered, is refused for good, or the deadline has passed. Each attempt is a new
+    /// request, so it must be one that may be repeated.
+    pub(super) async fn retry<T, F>(
+        &self,
+        mut request: impl FnMut(gcp_bigquery_client::Client) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut renewed = false;
+        let mut last = None;
+        let attempt = || {
+            let (request, tokens) = (request(self.api.clone()), self.tokens.clone());
+            async move {
+                tokens.token().await?;
+                let late = |_| Failure::transient(format!("no answer within {} s", ATTEMPT.as_secs()));
+                let answer = tokio::time::timeout(ATTEMPT, request).await.map_err(late)?;
+                if matches!(&answer, Err(failure) if failure.kind == Kind::Unauthorized) {
+                    tokens.renew().await;
+                }
+                answer
+            }
+        };
+        // A second refusal is not about an expired token.
+        let again = |failure: &Failure| match failure.kind {
+            Kind::Transient => true,
+            Kind::Unauthorized => !std::mem::replace(&mut renewed, true),
+            _ => false,
+        };
+        let note = |failure: &Failure, delay: Duration| {
+            tracing::warn!(delay_ms = delay.as_millis(), error = %failure, "BigQuery does not answer well; trying again");
+            last = Some(failure.message.clone());
+        };
+        let patience = attempt.retry(backoff()).when(again).notify(note);
+        match tokio::time::timeout(self.deadline, patience).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let last = last.unwrap_or_else(|| "no answer".to_owned());
+                Err(Failure::transient(format!("gave up after {} s; at last: {last}", self.deadline.as_secs_f32())))
+            }
+        }
+    }
+}

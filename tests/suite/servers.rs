@@ -1,0 +1,92 @@
+//! Real servers, started by the tests that need them. A server that cannot be started fails its tests.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use pedwatch::store::bigquery::{BigQuery, BigQueryConfig, DatasetName};
+
+use crate::support::root;
+
+/// A fresh machine installs the server first, which is not counted; this is for its start alone.
+const START: Duration = Duration::from_secs(90);
+
+struct Server {
+    address: SocketAddr,
+    /// Its standard input is open as long as this process runs; then it stops by itself.
+    _child: Child,
+}
+
+/// Address of the BigQuery server, which all tests of this process share.
+pub fn bigquery() -> SocketAddr {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start_bigquery).address
+}
+
+fn start_bigquery() -> Server {
+    let set_up = Command::new(root().join("tests/servers/setup.sh")).status().expect("bash");
+    assert!(set_up.success(), "tests/servers/setup.sh failed: the BigQuery server cannot be installed");
+    let home = root().join("target/servers/bigquery");
+    let (address, grpc) = (free_address(), free_address());
+    let log = home.join(format!("{}.log", address.port()));
+    let output = || std::fs::File::create(&log).expect("a log file");
+    let child = Command::new(home.join("bin/python"))
+        .arg(root().join("tests/servers/bigquery.py"))
+        .args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--grpc-port", &grpc.port().to_string()])
+        .args(["--project", "acme-prod", "--data-dir"])
+        .arg(home.join(format!("data-{}", address.port())))
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(output())
+        .stderr(output())
+        .spawn()
+        .expect("python");
+    wait_for(address, &log);
+    Server { address, _child: child }
+}
+
+fn wait_for(address: SocketAddr, log: &Path) {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        let said = || std::fs::read_to_string(log).unwrap_or_default();
+        assert!(begun.elapsed() < START, "the server does not answer; it said:\n{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// How a server at this address is reached.
+pub fn bigquery_at(address: SocketAddr) -> BigQueryConfig {
+    BigQueryConfig {
+        endpoint: Some(format!("http://{address}")),
+        anonymous: true,
+        location: None,
+        deadline: Duration::from_secs(30),
+        requests_in_flight: 8,
+        partition_expiration_days: None,
+    }
+}
+
+/// The name of a dataset that no other test has.
+pub fn fresh_name() -> DatasetName {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("acme-prod.test_{}_{number}", std::process::id()).parse().expect("a name")
+}
+
+/// A new dataset with all tables and views.
+pub async fn fresh_dataset() -> (DatasetName, BigQuery) {
+    let name = fresh_name();
+    let store = BigQuery::open(name.clone(), &bigquery_at(bigquery())).await.expect("a client");
+    for change in store.schema_changes().await.expect("compared") {
+        store.apply(&change).await.expect("made");
+    }
+    (name, store)
+}
