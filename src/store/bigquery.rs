@@ -1,7 +1,7 @@
 //! BigQuery: the same facts at scale.
 //!
-//! Facts are streamed ([`streaming`]), PED versions are written by jobs ([`register`]), and questions are
-//! parameterised queries ([`sql`]). The dataset itself is made by Terraform or `pedwatch schema apply` ([`dataset`]).
+//! Facts are streamed (`streaming`), PED versions are written by jobs (`register`), and questions are parameterised
+//! queries (`sql`). The dataset itself is made by Terraform or `pedwatch schema apply` (`dataset`).
 
 use std::fmt;
 use std::str::FromStr;

@@ -84,6 +84,14 @@ pub fn view_in_bigquery(sql: &str, dataset: &str) -> String {
     sql.replace("${dataset}", dataset).replace("${now}", "CURRENT_TIMESTAMP()").replace("${calendar}", calendar)
 }
 
+/// Whether two texts of a view say the same: what makes a view may drop comments, or space at the ends of lines.
+pub fn is_same_view(left: &str, right: &str) -> bool {
+    fn said(sql: &str) -> impl Iterator<Item = &str> {
+        sql.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"))
+    }
+    said(left).eq(said(right))
+}
+
 /// The DDL that makes a table in BigQuery.
 ///
 /// # Errors

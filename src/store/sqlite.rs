@@ -199,7 +199,7 @@ fn fetch(connection: &Connection, sql: &str, parameters: &[(String, Value)]) -> 
             statement.raw_bind_parameter(index, value.cell())?;
         }
     }
-    let columns = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
     let mut found = Rows { rows: Vec::new(), columns };
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {

@@ -11,11 +11,11 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{Sample, fixtures, root};
 
-const DEMO: [&str; 5] = [
-    "--ped=2026-09-01=fixtures/demo/ped/2026-09-01",
-    "--ped=2026-09-11=fixtures/demo/ped/2026-09-11",
+pub const DEMO: [&str; 5] = [
     "--config=fixtures/pedwatch.toml",
     "replay",
+    "--ped=2026-09-01=fixtures/demo/ped/2026-09-01",
+    "--ped=2026-09-11=fixtures/demo/ped/2026-09-11",
     "fixtures/demo/audit",
 ];
 
@@ -23,13 +23,13 @@ fn pedwatch(args: &[&str]) -> Output {
     run(command().args(args), b"")
 }
 
-fn command() -> Command {
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pedwatch"));
     command.current_dir(root()).env_remove("PEDWATCH_CONFIG").env_remove("RUST_LOG");
     command
 }
 
-fn run(command: &mut Command, input: &[u8]) -> Output {
+pub fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let mut stdin = child.stdin.take().expect("piped");
@@ -39,17 +39,16 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     child.wait_with_output().expect("the binary ends")
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
 fn demo(more: &[&str]) -> Output {
-    let [first, second, config, replay, input] = DEMO;
-    pedwatch(&[&[config, replay, first, second, input], more].concat())
+    pedwatch(&[&DEMO, more].concat())
 }
 
 fn summary(output: &Output) -> Json {

@@ -8,9 +8,12 @@
 )]
 
 mod cli;
+mod contract;
+mod faults;
 mod golden;
 mod laws;
 mod ped;
+mod proxy;
 mod rules;
 mod schema;
 mod servers;

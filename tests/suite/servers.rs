@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pedwatch::store::bigquery::{BigQuery, BigQueryConfig, DatasetName};
@@ -20,10 +20,19 @@ struct Server {
     _child: Child,
 }
 
-/// Address of the BigQuery server, which all tests of this process share.
+/// Datasets of one server: each makes it slower for the next.
+const DATASETS: usize = 6;
+
+/// Address of a BigQuery server with room for one more dataset.
 pub fn bigquery() -> SocketAddr {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(start_bigquery).address
+    static SERVERS: Mutex<(Vec<Server>, usize)> = Mutex::new((Vec::new(), 0));
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (started, datasets) = &mut *servers;
+    if *datasets % DATASETS == 0 {
+        started.push(start_bigquery());
+    }
+    *datasets += 1;
+    started.last().expect("started").address
 }
 
 fn start_bigquery() -> Server {
@@ -75,18 +84,33 @@ pub fn bigquery_at(address: SocketAddr) -> BigQueryConfig {
 }
 
 /// The name of a dataset that no other test has.
-pub fn fresh_name() -> DatasetName {
+fn fresh_name() -> DatasetName {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("acme-prod.test_{}_{number}", std::process::id()).parse().expect("a name")
 }
 
-/// A new dataset with all tables and views.
-pub async fn fresh_dataset() -> (DatasetName, BigQuery) {
-    let name = fresh_name();
-    let store = BigQuery::open(name.clone(), &bigquery_at(bigquery())).await.expect("a client");
-    for change in store.schema_changes().await.expect("compared") {
-        store.apply(&change).await.expect("made");
+/// A new dataset, and where it is.
+pub struct Dataset {
+    pub name: DatasetName,
+    pub server: SocketAddr,
+    pub store: BigQuery,
+}
+
+impl Dataset {
+    /// One that is only a name yet.
+    pub async fn unmade() -> Self {
+        let (name, server) = (fresh_name(), bigquery());
+        let store = BigQuery::open(name.clone(), &bigquery_at(server)).await.expect("a client");
+        Dataset { name, server, store }
     }
-    (name, store)
+
+    /// With all tables and views.
+    pub async fn new() -> Self {
+        let dataset = Self::unmade().await;
+        for change in dataset.store.schema_changes().await.expect("compared") {
+            dataset.store.apply(&change).await.expect("made");
+        }
+        dataset
+    }
 }

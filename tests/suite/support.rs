@@ -1,6 +1,7 @@
 //! What the tests share: the fixtures, a pipeline over a store, and entries made to measure.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
@@ -11,7 +12,7 @@ use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
 
-use crate::servers::fresh_dataset;
+use crate::servers::Dataset;
 
 /// From when the PEDs of `fixtures/ped` apply.
 pub const PEDS_FROM: &str = "2026-09-01T00:00:00Z";
@@ -106,11 +107,14 @@ pub fn ped(namespace: &str, deployment: &str, cluster: Option<&str>, max: i64) -
 
 /// Runs a test on an empty store of each kind: what holds for one holds for the other.
 pub fn on_every_store(test: impl AsyncFn(&dyn Store)) {
+    on_every_store_shared(async |store| test(&*store).await);
+}
+
+/// As [`on_every_store`], for what keeps the store.
+pub fn on_every_store_shared(test: impl AsyncFn(Arc<dyn Store>)) {
     block_on(async {
-        eprintln!("on SQLite");
-        test(&Sqlite::in_memory().expect("memory")).await;
-        eprintln!("on BigQuery");
-        test(&fresh_dataset().await.1).await;
+        test(Arc::new(Sqlite::in_memory().expect("memory"))).await;
+        test(Arc::new(Dataset::new().await.store)).await;
     });
 }
 

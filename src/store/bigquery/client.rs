@@ -21,8 +21,8 @@ use super::BigQueryConfig;
 /// <https://developers.google.com/identity/protocols/oauth2/scopes#bigquery>.
 const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
 
-/// How long one request may take. insertAll answers in well under a second; a query is asked about again and again.
-const ATTEMPT: Duration = Duration::from_secs(15);
+/// The part of the deadline that one attempt may take: a server that hangs leaves time for two more.
+const ATTEMPTS_IN_DEADLINE: u32 = 3;
 
 /// Jittered, so that many instances do not come back together:
 /// <https://cloud.google.com/bigquery/docs/error-messages> asks for exponential backoff.
@@ -214,6 +214,11 @@ impl Client {
         Ok(Client { api, tokens, deadline: config.deadline })
     }
 
+    /// How long one attempt may take.
+    pub(super) fn attempt(&self) -> Duration {
+        self.deadline / ATTEMPTS_IN_DEADLINE
+    }
+
     /// Makes a request until it is answered, is refused for good, or the deadline has passed. Each attempt is a new
     /// request, so it must be one that may be repeated.
     pub(super) async fn retry<T, F>(
@@ -225,12 +230,13 @@ impl Client {
     {
         let mut renewed = false;
         let mut last = None;
+        let patience = self.attempt();
         let attempt = || {
             let (request, tokens) = (request(self.api.clone()), self.tokens.clone());
             async move {
                 tokens.token().await?;
-                let late = |_| Failure::transient(format!("no answer within {} s", ATTEMPT.as_secs()));
-                let answer = tokio::time::timeout(ATTEMPT, request).await.map_err(late)?;
+                let late = |_| Failure::transient(format!("no answer within {} s", patience.as_secs_f32()));
+                let answer = tokio::time::timeout(patience, request).await.map_err(late)?;
                 if matches!(&answer, Err(failure) if failure.kind == Kind::Unauthorized) {
                     tokens.renew().await;
                 }
@@ -247,8 +253,8 @@ impl Client {
             tracing::warn!(delay_ms = delay.as_millis(), error = %failure, "BigQuery does not answer well; trying again");
             last = Some(failure.message.clone());
         };
-        let patience = attempt.retry(backoff()).when(again).notify(note);
-        match tokio::time::timeout(self.deadline, patience).await {
+        let attempts = attempt.retry(backoff()).when(again).notify(note);
+        match tokio::time::timeout(self.deadline, attempts).await {
             Ok(answer) => answer,
             Err(_) => {
                 let last = last.unwrap_or_else(|| "no answer".to_owned());

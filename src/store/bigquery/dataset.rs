@@ -67,7 +67,7 @@ impl BigQuery {
         for (view, sql) in schema::VIEWS {
             let wanted = schema::view_in_bigquery(sql, &self.quoted());
             let found = self.table(view).await?.and_then(|table| table.view).map(|view| view.query);
-            if found.as_deref() != Some(wanted.as_str()) {
+            if !found.is_some_and(|found| schema::is_same_view(&found, &wanted)) {
                 changes.push(Change::ReplaceView(view));
             }
         }

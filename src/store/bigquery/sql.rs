@@ -18,9 +18,6 @@ use super::super::row;
 use super::BigQuery;
 use super::client::{Failure, Kind};
 
-/// How long BigQuery may hold one answer back before it says "not yet".
-const POLL_MS: i32 = 10_000;
-
 /// How long to wait before asking for a result again that was not there yet.
 const POLL_AGAIN: Duration = Duration::from_millis(200);
 
@@ -29,11 +26,13 @@ impl BigQuery {
     pub(super) async fn query(&self, query: &Query) -> Result<Rows, Failure> {
         let shared = &self.shared;
         let project = shared.name.project.as_str();
+        // How long BigQuery may hold one answer back before it says "not yet": well before we would stop waiting for it.
+        let poll_ms = i32::try_from(shared.client.attempt().as_millis() / 2).ok();
         let request = QueryRequest {
             location: shared.config.location.clone(),
             parameter_mode: Some("NAMED".to_owned()),
             query_parameters: Some(query.parameters.iter().map(|(name, value)| parameter(name, value)).collect()),
-            timeout_ms: Some(POLL_MS),
+            timeout_ms: poll_ms,
             format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
             ..QueryRequest::new(self.in_dataset(&query.sql))
         };
@@ -61,7 +60,7 @@ impl BigQuery {
             let parameters = GetQueryResultsParameters {
                 location,
                 page_token,
-                timeout_ms: Some(POLL_MS),
+                timeout_ms: poll_ms,
                 ..GetQueryResultsParameters::default()
             };
             let next = |api: gcp_bigquery_client::Client| {

@@ -37,7 +37,7 @@ impl BigQuery {
     pub(super) async fn stream(&self, records: &[Record]) -> Result<Vec<Appended>, Failure> {
         let mut tables: BTreeMap<&'static str, Vec<Sent>> = BTreeMap::new();
         for (at, record) in records.iter().enumerate() {
-            let json = Json::Object(record.json());
+            let json = Json::Object(record.json().into_iter().map(|(name, value)| (name, whole(value))).collect());
             let size_bytes = json.to_string().len();
             let row = TableDataInsertAllRequestRows { insert_id: Some(record.id().to_owned()), json };
             tables.entry(record.table()).or_default().push(Sent { at, row, size_bytes });
@@ -53,6 +53,11 @@ impl BigQuery {
         }
         Ok(outcomes)
     }
+}
+
+/// Numbers go as strings: a JSON number is read as a double, which is exact to 2^53 only.
+fn whole(value: Json) -> Json {
+    if value.is_number() { value.to_string().into() } else { value }
 }
 
 fn in_requests(rows: Vec<Sent>) -> Vec<Vec<Sent>> {

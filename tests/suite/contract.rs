@@ -1,0 +1,344 @@
+//! What every store has to do, and that both do the same.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use futures::future::join_all;
+use pedwatch::pipeline::append;
+use pedwatch::store::bigquery::BigQuery;
+use pedwatch::store::query::{self, Counts, Query};
+use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
+use pedwatch::store::sqlite::Sqlite;
+use pedwatch::store::{Appended, Store};
+use serde_json::{Value as Json, json};
+
+use crate::proxy::{Fault, Proxy};
+use crate::servers::{Dataset, bigquery_at};
+use crate::support::{
+    FACTS, VIEWS, all_entries, block_on, fixtures, handle, on_every_store, pipeline, register_fixtures, time,
+};
+
+const NOW: &str = "2026-10-01T00:00:00Z";
+
+fn event(id: &str) -> ReplicaEvent {
+    ReplicaEvent {
+        event_id: id.to_owned(),
+        event_time: time("2026-09-04T20:41:03.889214Z"),
+        received_time: None,
+        ingested_at: time(NOW),
+        project_id: Some("acme-prod".to_owned()),
+        location: None,
+        cluster_name: "prod-1".to_owned(),
+        namespace: "payments".to_owned(),
+        deployment_name: Some("orders-api".to_owned()),
+        object_kind: "Deployment".to_owned(),
+        object_name: Some("orders-api".to_owned()),
+        object_uid: Some(format!("uid-{id}")),
+        resource_version: Some(1),
+        generation: None,
+        operation: "patch".to_owned(),
+        method_name: "io.k8s.apps.v1.deployments.patch".to_owned(),
+        replicas: Some(3),
+        min_replicas: None,
+        replicas_source: Some("response".to_owned()),
+        actor: "alice@example.com".to_owned(),
+        actor_kind: "user".to_owned(),
+        route: "bypass".to_owned(),
+        user_agent: None,
+        caller_ip: None,
+        limit_id: None,
+        limit_max_replicas: None,
+        limit_initial_max_replicas: None,
+        verdict: "unregistered".to_owned(),
+        insert_id: id.to_owned(),
+        log_name: "log".to_owned(),
+    }
+}
+
+fn records(events: impl IntoIterator<Item = ReplicaEvent>) -> Vec<Record> {
+    events.into_iter().map(|event| Record::Event(Box::new(event))).collect()
+}
+
+async fn append_all(store: &dyn Store, records: Vec<Record>) -> Vec<Appended> {
+    store.append(records.into()).await.expect("appended")
+}
+
+/// All rows of tables and views, every column of them, sorted.
+async fn everything(store: &dyn Store) -> Vec<(String, Vec<Json>)> {
+    let mut everything = Vec::new();
+    for table in [&FACTS[..], &["deployment_config"], &VIEWS[..]].concat() {
+        let mut rows = query::dump(store, table).await.expect("readable");
+        rows.sort_by_key(Json::to_string);
+        everything.push((table.to_owned(), rows));
+    }
+    everything
+}
+
+/// The fixtures, the malformed ones and the demo month, backwards and some of them twice.
+#[test]
+fn the_same_inputs_leave_equal_tables_and_views_on_both() {
+    block_on(async {
+        let mut entries = all_entries();
+        entries.reverse();
+        entries.extend(fixtures("audit").into_iter().map(|(_, entry)| entry));
+        let mut outcomes = Vec::new();
+        let stores: [Box<dyn Store>; 2] =
+            [Box::new(Sqlite::in_memory().expect("memory")), Box::new(Dataset::new().await.store)];
+        for store in &stores {
+            register_fixtures(&**store).await;
+            let pipeline = pipeline(&**store).await;
+            for (number, chunk) in entries.chunks(entries.len() / 3).enumerate() {
+                let now = time(NOW) + Duration::seconds(number.try_into().expect("small"));
+                handle(&**store, &pipeline, chunk, now).await;
+            }
+            outcomes.push(everything(&**store).await);
+        }
+        let [sqlite, bigquery] = outcomes.try_into().expect("two stores");
+        for (left, right) in sqlite.into_iter().zip(bigquery) {
+            assert!(!left.1.is_empty(), "{} is empty", left.0);
+            assert_eq!(left, right, "{}", left.0);
+        }
+    });
+}
+
+#[test]
+fn appending_again_changes_nothing() {
+    on_every_store(async |store| {
+        let rows = records([event("a"), event("b")]);
+        assert_eq!(append_all(store, rows.clone()).await, [Appended::Stored, Appended::Stored]);
+        let before = everything(store).await;
+        let again = [rows[1].clone(), rows[0].clone(), rows[1].clone()].to_vec();
+        assert_eq!(append_all(store, again).await.len(), 3);
+        assert_eq!(everything(store).await, before);
+    });
+}
+
+#[test]
+fn a_run_counts_what_it_was_the_first_to_record() {
+    on_every_store(async |store| {
+        let alert = AlertLog {
+            alert_id: "x".to_owned(),
+            alert_time: time(NOW),
+            alert_type: "over_limit".to_owned(),
+            severity: "critical".to_owned(),
+            message: "m".to_owned(),
+            cluster_name: "prod-1".to_owned(),
+            namespace: "payments".to_owned(),
+            deployment_name: None,
+            event_id: Some("a".to_owned()),
+            replicas: Some(9),
+            limit_max_replicas: None,
+            limit_initial_max_replicas: None,
+            limit_id: None,
+            actor: None,
+            route: None,
+            ingested_at: time(NOW),
+        };
+        append_all(store, [records([event("a"), event("b")]), vec![Record::Alert(Box::new(alert))]].concat()).await;
+        let later = time(NOW) + Duration::seconds(1);
+        append_all(store, records([event("a"), event("c")].map(|event| ReplicaEvent { ingested_at: later, ..event })))
+            .await;
+        let first = Counts { events: 2, alerts: [("over_limit".to_owned(), 1)].into(), quarantined: 0 };
+        assert_eq!(query::counts(store, time(NOW)).await.expect("counted"), first);
+        assert_eq!(query::counts(store, later).await.expect("counted"), Counts { events: 1, ..Counts::default() });
+        assert_eq!(query::counts(store, time("2026-10-02T00:00:00Z")).await.expect("counted"), Counts::default());
+    });
+}
+
+#[test]
+fn text_and_extremes_come_back_as_they_were() {
+    let texts = [
+        "",
+        " ",
+        "日本語 — 🚀",
+        "a\"b\\c'd`e",
+        "line\nline\ttab\r\n",
+        "{\"json\": [null]}",
+        "@run ${dataset} %s ?",
+        "null",
+    ];
+    on_every_store(async |store| {
+        let odd = texts.iter().enumerate().map(|(number, text)| ReplicaEvent {
+            user_agent: Some((*text).to_owned()),
+            resource_version: Some(i64::MAX),
+            generation: Some(i64::MIN),
+            replicas: Some(i64::from(i32::MAX)),
+            event_time: [time("1970-01-01T00:00:00Z"), time("9999-12-31T23:59:59.999999Z")][number % 2],
+            ..event(&format!("{number}"))
+        });
+        append_all(store, records(odd)).await;
+        let raw = Quarantine {
+            quarantine_id: "q".to_owned(),
+            quarantined_at: time(NOW),
+            message_id: None,
+            publish_time: None,
+            reason: "not_json".to_owned(),
+            detail: "détail".to_owned(),
+            raw: "\"\\x".repeat(700_000),
+            source: Some("file:1".to_owned()),
+        };
+        assert_eq!(append_all(store, vec![Record::Quarantine(raw.clone())]).await, [Appended::Stored]);
+        let mut rows = query::dump(store, "replica_events").await.expect("readable");
+        rows.sort_by_key(|row| row["event_id"].to_string());
+        for (number, row) in rows.iter().enumerate() {
+            assert_eq!(row["user_agent"], json!(texts[number]));
+            let time = ["1970-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"][number % 2];
+            let numbers = json!([i64::MAX, i64::MIN, i32::MAX, time]);
+            assert_eq!(
+                json!([row["resource_version"], row["generation"], row["replicas"], row["event_time"]]),
+                numbers
+            );
+        }
+        assert_eq!(rows.len(), texts.len());
+        let report = query::report(store, time(NOW), 10).await.expect("readable");
+        assert_eq!(report.quarantined, [raw]);
+    });
+}
+
+#[test]
+fn a_large_batch_is_written_whole() {
+    on_every_store(async |store| {
+        let rows = records((0..1_700).map(|number| event(&format!("{number}"))));
+        let outcomes = append_all(store, rows).await;
+        assert!(outcomes.len() == 1_700 && outcomes.iter().all(|outcome| *outcome == Appended::Stored));
+        assert_eq!(query::counts(store, time(NOW)).await.expect("counted").events, 1_700);
+    });
+}
+
+/// What is refused is kept with the reason, and its neighbours are written.
+async fn assert_one_refused(store: &dyn Store, refused: ReplicaEvent, reason: &str) {
+    let now = time(NOW);
+    let rows = records([event("a"), refused, event("b")]);
+    let tally = append(store, rows, now).await.expect("appended");
+    assert_eq!(tally.stored_events, 2);
+    let counts = query::counts(store, now).await.expect("counted");
+    assert_eq!((counts.events, counts.quarantined), (2, 1));
+    let report = query::report(store, now, 10).await.expect("readable");
+    let [row] = report.quarantined.as_slice() else { panic!("{report:?}") };
+    assert!(row.reason == "refused_row" && row.detail.contains(reason), "{row:?}");
+    let raw: Json = serde_json::from_str(&row.raw).expect("JSON");
+    assert_eq!(json!([raw["table"], raw["row"]["event_id"]]), json!(["replica_events", "refused"]));
+}
+
+#[test]
+fn a_row_that_sqlite_refuses_goes_to_quarantine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("facts.db");
+    let store = Sqlite::open(&path).expect("a store");
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON replica_events WHEN NEW.event_id = 'refused' \
+                   BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    rusqlite::Connection::open(&path).and_then(|connection| connection.execute_batch(trigger)).expect("a trigger");
+    block_on(assert_one_refused(&store, event("refused"), "not this one"));
+}
+
+#[test]
+fn a_row_that_bigquery_refuses_goes_to_quarantine() {
+    block_on(async {
+        let store = Dataset::new().await.store;
+        // A dataset of an older version: rows that have no value for the new column still fit.
+        let older = Query {
+            sql: "ALTER TABLE ${dataset}.replica_events DROP COLUMN user_agent".to_owned(),
+            parameters: vec![],
+        };
+        store.fetch(&older).await.expect("dropped");
+        assert_one_refused(
+            &store,
+            ReplicaEvent { user_agent: Some("kubectl".to_owned()), ..event("refused") },
+            "user_agent",
+        )
+        .await;
+    });
+}
+
+/// BigQuery answers 400 to a request that it cannot read, without saying which row is to blame.
+#[test]
+fn a_request_that_is_refused_whole_is_halved_until_the_row_is_found() {
+    use Fault::{Invalid, Pass};
+    block_on(async {
+        let Dataset { name, server, .. } = Dataset::new().await;
+        // All three, the first alone, the other two, and each of them.
+        let proxy = Proxy::new(server, "replica_events/insertAll", &[Invalid, Pass, Invalid, Invalid, Pass]);
+        let store = BigQuery::open(name, &bigquery_at(proxy.address)).await.expect("a client");
+        assert_one_refused(&store, event("refused"), "400").await;
+        assert_eq!(proxy.left(), 0);
+    });
+}
+
+#[test]
+fn registrations_at_once_follow_each_other() {
+    use crate::support::ped;
+    use pedwatch::ped::history::Registration;
+
+    async fn register_four(store: &dyn Store) {
+        let registration = |max: i64| {
+            let yaml = ped("payments", "orders-api", None, max);
+            let located = pedwatch::ped::parse_all([(std::path::Path::new("a.yaml"), yaml.as_str())], &(0..=100));
+            Registration {
+                ped: located.expect("a valid PED").remove(0).ped,
+                effective_at: time("2026-09-01T00:00:00Z"),
+                now: time("2026-09-01T00:00:00Z") + Duration::microseconds(max),
+                updated_by: "test".to_owned(),
+                reason: None,
+                source: None,
+            }
+        };
+        let answers = join_all((3..7).map(|max| store.register(registration(max)))).await;
+        let appended = answers.into_iter().map(|answer| answer.expect("registered").expect("a version"));
+        let mut ids: Vec<String> = appended.map(|version| version.config_id).collect();
+        let versions = query::versions(store).await.expect("readable");
+        let mut found: Vec<String> = versions.iter().map(|version| version.config_id.clone()).collect();
+        ids.sort();
+        found.sort();
+        assert_eq!(found, ids, "none is lost, and none is there twice");
+        let initial: std::collections::BTreeSet<i64> = versions.iter().map(|v| v.initial_max_replicas).collect();
+        assert_eq!(initial.len(), 1, "{versions:?}");
+        let firsts = versions.iter().filter(|version| version.change_patch.is_none()).count();
+        assert_eq!(firsts, 1, "one of them was the first");
+    }
+
+    block_on(async {
+        register_four(&Sqlite::in_memory().expect("memory")).await;
+        let Dataset { name, server, .. } = Dataset::new().await;
+        // The emulator looks whether a job's id is taken and then takes it, without a lock in between: through here,
+        // one call at a time, its ids are unique as BigQuery's are.
+        let proxy = Proxy::new(server, "", &[]);
+        let config = bigquery_at(proxy.address);
+        let store = BigQuery::open(name, &config).await.expect("a client");
+        register_four(&store).await;
+    });
+}
+
+/// The order of arrival must not show; SQLite has its own law with many more cases.
+#[test]
+fn any_order_gives_the_same_views_on_bigquery_too() {
+    block_on(async {
+        let mut outcomes = Vec::new();
+        for rotate in [0, 37] {
+            let store = Dataset::new().await.store;
+            register_fixtures(&store).await;
+            let pipeline = pipeline(&store).await;
+            let mut entries = all_entries();
+            entries.rotate_left(rotate);
+            handle(&store, &pipeline, &entries, DateTime::<Utc>::UNIX_EPOCH).await;
+            outcomes.push(crate::support::contents(&store, &[&FACTS[..], &VIEWS[..]].concat()).await);
+        }
+        assert_eq!(outcomes[0], outcomes[1]);
+    });
+}
+
+#[test]
+fn a_batcher_answers_every_caller_for_its_own_rows() {
+    use pedwatch::store::batch::{Batcher, Batching};
+    block_on(async {
+        let store: Arc<dyn Store> = Arc::new(Sqlite::in_memory().expect("memory"));
+        let batching = Batching { rows: 7, ..Batching::default() };
+        let batcher = Batcher::new(Arc::clone(&store), batching);
+        let submit =
+            |caller: usize| batcher.append(records((0..caller).map(move |row| event(&format!("{caller}-{row}")))));
+        for (caller, answer) in join_all((0..40).map(submit)).await.into_iter().enumerate() {
+            assert_eq!(answer.expect("appended").len(), caller);
+        }
+        batcher.close().await;
+        assert_eq!(query::counts(&*store, time(NOW)).await.expect("counted").events, (0..40).sum::<u64>());
+    });
+}
