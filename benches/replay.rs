@@ -1,5 +1,5 @@
 //! `cargo bench --bench replay`: a gigabyte of NDJSON through the real binary into SQLite, against decoding alone on
-//! the same cores, in one run; and the binary's peak memory. `PEDWATCH_BENCH_MB` sets another size.
+//! the same cores, in one run; and the binary's peak memory. `BENCH_MB` sets another size.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use pedwatch::source::files::{self, Chunk};
 mod generate;
 
 fn main() {
-    let size_mb: u64 = std::env::var("PEDWATCH_BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
+    let size_mb: u64 = std::env::var("BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
     let folder = tempfile::tempdir().expect("a folder");
     let input = folder.path().join("audit.ndjson");
     let entries = write_input(&input, size_mb << 20);

@@ -147,6 +147,12 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// One of [`DecodeError::reason`], or `other`: metrics have bounded labels.
+    pub fn reason_of(text: &str) -> &'static str {
+        let known = ["not_json", "not_a_log_entry", "not_base64", "bad_time", "malformed_number", "too_large"];
+        known.into_iter().find(|reason| *reason == text).unwrap_or("other")
+    }
+
     /// The name used in reports, metrics and the quarantine.
     pub fn reason(&self) -> &'static str {
         match self {

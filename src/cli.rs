@@ -18,20 +18,23 @@ use crate::ped::{Fault, Located, parse_all};
 use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
+use crate::telemetry::{self, metrics::Metrics};
 
 mod config;
 mod explain;
 mod ped;
+mod quarantine;
 mod replay;
 mod report;
 mod schema;
+mod serve;
 
 /// Exit code for wrong usage or configuration; clap's own.
 const USAGE: u8 = 2;
 
 /// Watches GKE audit logs for replica changes and judges them against the limit each team applied for.
 #[derive(Debug, Parser)]
-#[command(name = "pedwatch", version, max_term_width = 100)]
+#[command(name = "pedwatch", version = crate::telemetry::VERSION, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file (TOML); `pedwatch config example` prints one
     #[arg(long, global = true, env = crate::config::ENV_CONFIG, value_name = "FILE")]
@@ -46,6 +49,13 @@ enum Command {
     Replay(replay::Args),
     /// Tell in plain words what each entry is, and why it did or did not alert
     Explain(explain::Args),
+    /// Take messages that Pub/Sub pushes: the Cloud Run service
+    Serve(serve::Args),
+    /// Pull messages from a subscription: for a worker pool, GKE or a laptop
+    Pull(serve::PullArgs),
+    /// See what could not be read or stored, and feed it again after a fix
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
     /// Validate, register and list what teams applied for
     #[command(subcommand)]
     Ped(ped::Command),
@@ -90,6 +100,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
             return ExitCode::from(USAGE);
         }
     };
+    // Who serves is watched by its logs; a command for people speaks when something is wrong.
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Pull(_));
+    telemetry::start(config.log_format, if serves { "info" } else { "warn" });
     match dispatch(cli.command, &config) {
         Ok(code) => code,
         Err(error) => {
@@ -110,6 +123,9 @@ fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
     runtime.block_on(async {
         match command {
             Command::Replay(args) => replay::run(args, config).await,
+            Command::Serve(args) => serve::serve(args, config).await,
+            Command::Pull(args) => serve::pull(args, config).await,
+            Command::Quarantine(command) => quarantine::run(command, config).await,
             Command::Explain(args) => explain::run(args, config).await,
             Command::Ped(command) => ped::run(command, config).await,
             Command::Schema(command) => schema::run(command, config).await,
@@ -120,6 +136,15 @@ fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
 
 /// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
 async fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc<dyn Store>>> {
+    open_counted_store(url, config, &Metrics::default()).await
+}
+
+/// As [`open_store`]; the store's metrics are among these.
+async fn open_counted_store(
+    url: Option<StoreUrl>,
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<Option<Arc<dyn Store>>> {
     Ok(match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
             let store = Sqlite::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
@@ -127,7 +152,8 @@ async fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc
         }
         Some(StoreUrl::BigQuery(name)) => {
             let context = format!("cannot open the store {name}");
-            Some(Arc::new(BigQuery::open(name, &config.bigquery).await.context(context)?))
+            let opened = BigQuery::open_counting(name, &config.bigquery, metrics.store_retries.clone()).await;
+            Some(Arc::new(opened.context(context)?))
         }
         None => None,
     })
@@ -135,8 +161,11 @@ async fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc
 
 /// As [`open_store`], for commands that make no sense without one.
 async fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn Store>> {
-    let missing = || Usage(format!("no store; it would be --store {STORE_URL}, or store.url in the configuration"));
-    open_store(url, config).await?.ok_or_else(|| missing().into())
+    open_store(url, config).await?.ok_or_else(no_store)
+}
+
+fn no_store() -> anyhow::Error {
+    Usage(format!("no store; it would be --store {STORE_URL}, or store.url in the configuration")).into()
 }
 
 /// `[TIME=]PATH`: PED files, and from when they apply.

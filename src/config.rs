@@ -1,29 +1,32 @@
 //! Configuration: one TOML file and the environment, parsed raw and converted once into a valid [`Config`].
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Value;
 
-use crate::policy::{AlertType, Policy, Routes, Severities, Severity};
+use crate::policy::Policy;
+use crate::store::batch::Batching;
 use crate::store::bigquery::{BigQueryConfig, DatasetName};
+use layers::{defaults, flatten, override_from, read_file, set};
+use raw::Raw;
+
+mod layers;
+mod raw;
+
+pub use layers::{env_name, keys};
 
 /// The commented example: all keys, at their defaults.
-pub const EXAMPLE: &str = include_str!("config.example.toml");
+pub const EXAMPLE: &str = include_str!("config/example.toml");
 
 /// Prefix of the variables that override keys.
 pub const ENV_PREFIX: &str = "PEDWATCH_";
 
 /// Names the configuration file; not itself a key.
 pub const ENV_CONFIG: &str = "PEDWATCH_CONFIG";
-
-/// BigQuery's own name for an emulator's `HOST:PORT`, as its other clients know it. It stands for `bigquery.endpoint` and
-/// `bigquery.anonymous`.
-pub const ENV_EMULATOR: &str = "BIGQUERY_EMULATOR_HOST";
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
@@ -34,6 +37,14 @@ pub struct Config {
     pub store: Option<StoreUrl>,
     /// How BigQuery is reached.
     pub bigquery: BigQueryConfig,
+    /// How messages are handled, from wherever they come.
+    pub consumer: ConsumerConfig,
+    /// How messages are pushed to us.
+    pub push: PushConfig,
+    /// How messages are pulled.
+    pub pull: PullConfig,
+    /// How logs are written.
+    pub log_format: LogFormat,
     /// Each key with its value (as TOML) and where that came from, for `config check`.
     pub origins: BTreeMap<String, (String, Origin)>,
 }
@@ -47,6 +58,71 @@ pub enum Origin {
     File,
     /// This variable.
     Environment(String),
+}
+
+/// How messages are handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerConfig {
+    /// When a batch of rows is written.
+    pub batching: Batching,
+    /// How often all limits are read again.
+    pub limits_refresh: Duration,
+    /// Port of `/metrics`, `/livez` and `/readyz`.
+    pub metrics_port: u16,
+}
+
+/// The push endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushConfig {
+    /// Port to listen on.
+    pub port: u16,
+    /// Who looks at the caller's token.
+    pub auth: PushAuth,
+    /// Requests handled at once; more are told to come again.
+    pub max_in_flight: usize,
+}
+
+/// Who looks at a push request's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushAuth {
+    /// We do: it has to be Google's, for this audience, of this service account.
+    Oidc {
+        /// `aud` of the token: the push subscription's audience, usually the service's URL.
+        audience: String,
+        /// `email` of the token.
+        service_account: String,
+        /// Where Google's keys are.
+        certs_url: String,
+    },
+    /// The platform does, before a request gets here: Cloud Run without unauthenticated access.
+    Platform,
+}
+
+/// The pull subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullConfig {
+    /// `projects/PROJECT/subscriptions/NAME`, if the configuration says it.
+    pub subscription: Option<String>,
+    /// Base URL of another server than Google's.
+    pub endpoint: Option<String>,
+    /// Sends no credentials: for an emulator.
+    pub anonymous: bool,
+    /// Messages that may be waiting for their answer.
+    pub max_outstanding_messages: u32,
+    /// Their size in MiB.
+    pub max_outstanding_mib: u32,
+    /// How long a message is ours without a sign of life; then somebody else gets it.
+    pub lease: Duration,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, in the fields that Cloud Logging reads.
+    Json,
 }
 
 /// A place for facts. The in-memory store is a choice of `replay`'s own, and never a fallback.
@@ -112,170 +188,6 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Raw {
-    platform: RawPlatform,
-    actors: RawActors,
-    rules: RawRules,
-    store: RawStore,
-    bigquery: RawBigQuery,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawPlatform {
-    min_replicas: i64,
-    max_replicas: i64,
-    allow_zero: bool,
-}
-
-impl Default for RawPlatform {
-    fn default() -> Self {
-        RawPlatform { min_replicas: 2, max_replicas: 8, allow_zero: true }
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawActors {
-    pipeline: Vec<String>,
-    autoscaler: Vec<String>,
-    controller: Vec<String>,
-}
-
-impl Default for RawActors {
-    fn default() -> Self {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        RawActors {
-            pipeline: Vec::new(),
-            autoscaler: owned(&["system:serviceaccount:kube-system:horizontal-pod-autoscaler"]),
-            controller: owned(&[
-                "system:serviceaccount:kube-system:*",
-                "system:kube-controller-manager",
-                "system:addon-manager",
-                "system:node:*",
-                "*@container-engine-robot.iam.gserviceaccount.com",
-            ]),
-        }
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRules {
-    over_limit: RawRule,
-    outside_platform_range: RawRule,
-    unregistered: RawRule,
-    bypass: RawRule,
-    over_initial: RawRule,
-    unknown_value: RawRule,
-}
-
-impl Default for RawRules {
-    fn default() -> Self {
-        let on = |severity| RawRule { enabled: Some(true), severity: Some(severity) };
-        RawRules {
-            over_limit: on(Severity::Critical),
-            outside_platform_range: on(Severity::Warning),
-            unregistered: on(Severity::Warning),
-            bypass: on(Severity::Info),
-            over_initial: on(Severity::Info),
-            unknown_value: on(Severity::Warning),
-        }
-    }
-}
-
-impl RawRules {
-    fn severity_of(&self, alert_type: AlertType) -> Option<Severity> {
-        let rule = match alert_type {
-            AlertType::OverLimit => &self.over_limit,
-            AlertType::OutsidePlatformRange => &self.outside_platform_range,
-            AlertType::Unregistered => &self.unregistered,
-            AlertType::Bypass => &self.bypass,
-            AlertType::OverInitial => &self.over_initial,
-            AlertType::UnknownValue => &self.unknown_value,
-        };
-        rule.severity.filter(|_| rule.enabled == Some(true))
-    }
-}
-
-/// Optional, because a rule in the file may give one of its keys; laid over the defaults, both are there.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRule {
-    enabled: Option<bool>,
-    severity: Option<Severity>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawStore {
-    url: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawBigQuery {
-    endpoint: String,
-    anonymous: bool,
-    location: String,
-    deadline_seconds: i64,
-    requests_in_flight: i64,
-    partition_expiration_days: i64,
-}
-
-impl Default for RawBigQuery {
-    fn default() -> Self {
-        RawBigQuery {
-            endpoint: String::new(),
-            anonymous: false,
-            location: String::new(),
-            deadline_seconds: 30,
-            requests_in_flight: 8,
-            partition_expiration_days: 0,
-        }
-    }
-}
-
-impl RawBigQuery {
-    fn validate(self) -> Result<BigQueryConfig, ConfigError> {
-        let given = |text: String| Some(text).filter(|text| !text.is_empty());
-        let endpoint = given(self.endpoint);
-        if let Some(url) = endpoint.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://"))
-        {
-            return Err(ConfigError::Invalid {
-                key: "bigquery.endpoint",
-                value: format!("{url:?}"),
-                wanted: "it would be a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned(),
-            });
-        }
-        // 600 s is the longest that Pub/Sub waits for an acknowledgement.
-        let deadline = within("bigquery.deadline_seconds", self.deadline_seconds, 1..=600)?;
-        // Each request of 500 rows may take some MB; more would only queue at BigQuery's own quota.
-        let requests = within("bigquery.requests_in_flight", self.requests_in_flight, 1..=64)?;
-        // Partitions are days, and a table has at most 10,000 of them.
-        let days = within("bigquery.partition_expiration_days", self.partition_expiration_days, 0..=10_000)?;
-        Ok(BigQueryConfig {
-            endpoint,
-            anonymous: self.anonymous,
-            location: given(self.location),
-            deadline: Duration::from_secs(deadline.into()),
-            requests_in_flight: requests as usize,
-            partition_expiration_days: Some(days).filter(|&days| days > 0),
-        })
-    }
-}
-
-/// A number inside the range that the message names.
-fn within(key: &'static str, value: i64, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
-    u32::try_from(value).ok().filter(|value| range.contains(value)).ok_or_else(|| ConfigError::Invalid {
-        key,
-        value: value.to_string(),
-        wanted: format!("it would be from {} to {}", range.start(), range.end()),
-    })
-}
-
 impl Config {
     /// Reads the file, if one is given, and lays the variables over it.
     ///
@@ -296,11 +208,10 @@ impl Config {
         }
         let ours = |variable: &str| variable.starts_with(ENV_PREFIX) && variable != ENV_CONFIG;
         let env: BTreeMap<String, String> = env.into_iter().collect();
-        if let Some(host) = env.get(ENV_EMULATOR).filter(|host| !host.is_empty()) {
-            let url = if host.contains("://") { host.clone() } else { format!("http://{host}") };
-            for (key, value) in [("bigquery.endpoint", Value::from(url)), ("bigquery.anonymous", Value::from(true))] {
+        for (variable, text) in env.iter().filter(|(_, text)| !text.is_empty()) {
+            for (key, value) in layers::platform(variable, text)? {
                 set(&mut table, key, value);
-                origins.insert(key.to_owned(), Origin::Environment(ENV_EMULATOR.to_owned()));
+                origins.insert(key.to_owned(), Origin::Environment(variable.clone()));
             }
         }
         for (variable, text) in env.into_iter().filter(|(variable, _)| ours(variable)) {
@@ -323,117 +234,12 @@ impl Config {
     }
 }
 
-impl Raw {
-    fn validate(self, origins: BTreeMap<String, (String, Origin)>) -> Result<Config, ConfigError> {
-        let RawPlatform { min_replicas, max_replicas, allow_zero } = self.platform;
-        if min_replicas < 0 {
-            let wanted = "it would be 0 or more".to_owned();
-            return Err(ConfigError::Invalid { key: "platform.min_replicas", value: min_replicas.to_string(), wanted });
-        }
-        if max_replicas < min_replicas || max_replicas > i64::from(i32::MAX) {
-            let wanted = format!("it would be from {min_replicas} (platform.min_replicas) to {}", i32::MAX);
-            return Err(ConfigError::Invalid { key: "platform.max_replicas", value: max_replicas.to_string(), wanted });
-        }
-        let store = match self.store.url.as_str() {
-            "" => None,
-            url => Some(url.parse().map_err(|_| ConfigError::Invalid {
-                key: "store.url",
-                value: format!("{url:?}"),
-                wanted: "it would be \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
-            })?),
-        };
-        let bigquery = self.bigquery.validate()?;
-        let policy = Policy {
-            platform: min_replicas..=max_replicas,
-            allow_zero,
-            severity: Severities::from_fn(|alert_type| self.rules.severity_of(alert_type)),
-            routes: Routes::new(&self.actors.pipeline, &self.actors.autoscaler, &self.actors.controller),
-        };
-        Ok(Config { policy, store, bigquery, origins })
-    }
-}
-
-/// Every key, dotted, in alphabetical order.
-pub fn keys() -> Vec<String> {
-    flatten(&defaults()).into_keys().collect()
-}
-
-/// The variable that overrides a key.
-pub fn env_name(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase())
-}
-
-fn defaults() -> Table {
-    // A struct of plain values always serializes; were it not so, every key would be unknown, and every test fail.
-    Table::try_from(Raw::default()).unwrap_or_default()
-}
-
-/// Parses the file strictly on its own first, because only then can an error point at its line.
-fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let refuse = |error: toml::de::Error| ConfigError::File { path: path.to_owned(), message: error.to_string() };
-    toml::from_str::<Raw>(&text).map_err(refuse)?;
-    toml::from_str(&text).map_err(refuse)
-}
-
-/// Sets the key that a variable names to what it says, and checks that it still fits.
-fn override_from(variable: &str, text: &str, table: &mut Table) -> Result<String, ConfigError> {
-    let refuse = |message: String| ConfigError::Environment { variable: variable.to_owned(), message };
-    let key = keys()
-        .into_iter()
-        .find(|key| env_name(key) == variable)
-        .ok_or_else(|| refuse("no such key; `pedwatch config check` lists the variables there are".to_owned()))?;
-    let value = match flatten(table).get(&key) {
-        Some(Value::Integer(_)) => {
-            text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number"))
-        }
-        Some(Value::Boolean(_)) => {
-            text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false"))
-        }
-        Some(Value::Array(_)) => {
-            Ok(Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect()))
-        }
-        _ => Ok(Value::from(text)),
-    }
-    .map_err(refuse)?;
-    set(table, &key, value);
-    table.clone().try_into::<Raw>().map_err(|error| refuse(error.message().to_owned()))?;
-    Ok(key)
-}
-
-/// Dotted keys and their values; tables are what is between the dots.
-fn flatten(table: &Table) -> BTreeMap<String, Value> {
-    let mut flat = BTreeMap::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(inner) => {
-                flat.extend(flatten(inner).into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
-            }
-            value => {
-                flat.insert(name.clone(), value.clone());
-            }
-        }
-    }
-    flat
-}
-
-fn set(table: &mut Table, key: &str, value: Value) {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.to_owned(), value);
-        }
-        Some((section, rest)) => {
-            if let Value::Table(inner) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
-                set(inner, rest, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use toml::Table;
+
     use super::*;
+    use crate::policy::{AlertType, Severity};
 
     fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -452,11 +258,15 @@ mod tests {
     fn each_key_can_be_overridden_by_the_environment() {
         for key in keys() {
             let value = match flatten(&defaults()).get(&key) {
+                Some(Value::Integer(_)) if key == "pull.lease_seconds" => "10",
                 Some(Value::Integer(_)) => "5",
                 Some(Value::Boolean(_)) => "false",
                 Some(Value::Array(_)) => "a@example.com, b*",
                 _ if key == "store.url" => "sqlite:x.db",
-                _ if key == "bigquery.endpoint" => "http://127.0.0.1:9050",
+                _ if key.ends_with(".endpoint") || key == "push.certs_url" => "http://127.0.0.1:9050",
+                _ if key == "pull.subscription" => "projects/acme-prod/subscriptions/pedwatch",
+                _ if key == "push.auth" => "platform",
+                _ if key == "log.format" => "json",
                 _ => "info",
             };
             let variable = env_name(&key);
@@ -475,9 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn the_emulator_s_own_variable_is_heard() {
+    fn the_variables_of_emulators_and_of_cloud_run_are_heard() {
         let bigquery = load("", &[("BIGQUERY_EMULATOR_HOST", "127.0.0.1:9050")]).expect("valid").bigquery;
         assert_eq!((bigquery.endpoint.as_deref(), bigquery.anonymous), (Some("http://127.0.0.1:9050"), true));
+        let config = load("", &[("PUBSUB_EMULATOR_HOST", "127.0.0.1:8085"), ("PORT", "8081")]).expect("valid");
+        assert_eq!((config.pull.endpoint.as_deref(), config.pull.anonymous), (Some("http://127.0.0.1:8085"), true));
+        assert_eq!(config.push.port, 8081);
+        assert!(load("", &[("PORT", "http")]).expect_err("no port").contains("PORT"));
     }
 
     #[test]
@@ -492,6 +306,9 @@ mod tests {
             ("[store]\nurl = \"bigquery:x\"", &[], &["store.url", "bigquery:x", "bigquery:PROJECT.DATASET"]),
             ("[bigquery]\nendpoint = \"localhost\"", &[], &["bigquery.endpoint", "http://127.0.0.1:9050"]),
             ("[bigquery]\ndeadline_seconds = 0", &[], &["bigquery.deadline_seconds is 0", "from 1 to 600"]),
+            ("[push]\nport = 0", &[], &["push.port is 0", "from 1 to 65535"]),
+            ("[push]\nauth = \"none\"", &[], &["line 2", "none", "platform"]),
+            ("[pull]\nsubscription = \"pedwatch\"", &[], &["pull.subscription", "projects/PROJECT/subscriptions/NAME"]),
             ("", &[("PEDWATCH_PLATFORM__MAX", "3")], &["PEDWATCH_PLATFORM__MAX", "no such key"]),
             ("", &[("PEDWATCH_PLATFORM__MAX_REPLICAS", "many")], &["MAX_REPLICAS", "\"many\" is not a whole number"]),
             ("", &[("PEDWATCH_RULES__BYPASS__SEVERITY", "loud")], &["SEVERITY", "loud", "critical"]),

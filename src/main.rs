@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pedwatch::telemetry::start();
     // It only fails when a provider was chosen before, and nobody else does.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A variable that is not UTF-8 is none of ours.

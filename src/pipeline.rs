@@ -34,9 +34,11 @@ pub enum Assessed {
     Ignored(Ignored),
 }
 
-/// What is known of a message besides its entry.
+/// A message without what it was wrapped in, and what the wrapping says of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Envelope<'m> {
+    /// What was published. The same for each delivery, which a push body is not.
+    pub data: &'m [u8],
     /// Logging's id of the entry.
     pub insert_id: Option<&'m str>,
     /// Pub/Sub's id of the message.
@@ -49,15 +51,20 @@ pub struct Envelope<'m> {
 pub fn open<T>(raw: &[u8], read: impl FnOnce(Envelope<'_>, Result<Decoded<'_>, DecodeError>) -> T) -> T {
     let outer = match Entry::parse(raw) {
         Ok(entry) => entry,
-        Err(error) => return read(Envelope::default(), Err(error)),
+        Err(error) => return read(Envelope { data: raw, ..Envelope::default() }, Err(error)),
     };
-    let envelope =
-        Envelope { insert_id: outer.insert_id(), message_id: outer.message_id(), publish_time: outer.publish_time() };
+    let envelope = Envelope {
+        data: raw,
+        insert_id: outer.insert_id(),
+        message_id: outer.message_id(),
+        publish_time: outer.publish_time(),
+    };
     let pushed = match outer.pushed() {
         Ok(None) => return read(envelope, decode(&outer)),
         Ok(Some(pushed)) => pushed,
         Err(error) => return read(envelope, Err(error)),
     };
+    let envelope = Envelope { data: &pushed, ..envelope };
     match Entry::parse(&pushed) {
         Ok(inner) => read(Envelope { insert_id: inner.insert_id(), ..envelope }, decode(&inner)),
         Err(error) => read(envelope, Err(error)),
@@ -73,7 +80,18 @@ impl Pipeline {
     /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
     /// subscription).
     pub fn assess(&self, raw: &[u8], source: impl FnOnce() -> String, now: DateTime<Utc>) -> Assessed {
-        open(raw, |envelope, decoded| match decoded {
+        open(raw, |envelope, decoded| self.assess_decoded(envelope, decoded, source, now))
+    }
+
+    /// As [`Pipeline::assess`], for a message that [`open`] has decoded.
+    pub fn assess_decoded(
+        &self,
+        envelope: Envelope<'_>,
+        decoded: Result<Decoded<'_>, DecodeError>,
+        source: impl FnOnce() -> String,
+        now: DateTime<Utc>,
+    ) -> Assessed {
+        match decoded {
             Ok(Decoded::Ignored(reason)) => Assessed::Ignored(reason),
             Ok(Decoded::Writes(writes)) => {
                 let limits = self.limits();
@@ -83,8 +101,8 @@ impl Pipeline {
                 };
                 Assessed::Records(writes.iter().flat_map(records).collect())
             }
-            Err(error) => Assessed::Records(vec![Record::Quarantine(quarantine(raw, envelope, &error, source(), now))]),
-        })
+            Err(error) => Assessed::Records(vec![Record::Quarantine(quarantine(envelope, &error, source(), now))]),
+        }
     }
 
     /// Judges a write against the limit in force at its own time.
@@ -113,13 +131,8 @@ impl Pipeline {
 }
 
 /// The row of an unreadable input: its id is that of its bytes, so a redelivery adds nothing.
-pub fn quarantine(
-    raw: &[u8],
-    envelope: Envelope<'_>,
-    error: &DecodeError,
-    source: String,
-    now: DateTime<Utc>,
-) -> Quarantine {
+pub fn quarantine(envelope: Envelope<'_>, error: &DecodeError, source: String, now: DateTime<Utc>) -> Quarantine {
+    let raw = envelope.data;
     // A store's text column holds neither other bytes than UTF-8 nor, in some, the zero character.
     // Other control characters take six characters in JSON, and are no text anyway.
     let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));

@@ -1,3 +1,7 @@
 //! Where messages come from. A source carries bytes and answers for them; it does not parse them.
 
 pub mod files;
+pub mod health;
+pub mod pull;
+pub mod push;
+pub mod shutdown;

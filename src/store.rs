@@ -53,6 +53,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] when it may not be stored; registering it again is safe.
     async fn register(&self, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError>;
 
+    /// Checks that tables and views are what this binary needs, before it begins to write for long.
+    ///
+    /// # Errors
+    /// [`StoreError`] with what is missing, and how to make it.
+    async fn check(&self) -> Result<(), StoreError>;
+
     /// Answers a question. The questions there are stand in [`query`].
     ///
     /// # Errors

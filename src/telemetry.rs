@@ -1,9 +1,25 @@
-//! Logs: to standard error, without payloads, e-mail addresses or IP addresses.
+//! What is seen from outside: logs, to standard error, without payloads, e-mail addresses or IP addresses; and metrics.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 
-/// Starts logging at `warn`, or at what `RUST_LOG` says. Called once, by `main`.
-pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+use crate::config::LogFormat;
+
+mod cloud_logging;
+pub mod metrics;
+
+/// The commit that this binary is made from, or `unknown`.
+pub const COMMIT: &str = env!("BUILT_FROM_COMMIT");
+
+/// Version and commit, for `--version`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILT_FROM_COMMIT"), ")");
+
+/// Starts logging at a level, or at what `RUST_LOG` says. Called once.
+pub fn start(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.event_format(cloud_logging::Format).fmt_fields(JsonFields::new()).init(),
+    }
 }

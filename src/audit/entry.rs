@@ -74,9 +74,8 @@ impl<'a> Entry<'a> {
 struct PushMessage<'a> {
     #[serde(borrow)]
     data: Text<'a>,
-    #[serde(alias = "message_id")]
+    // Pub/Sub writes both of them twice, the second time as `message_id` and `publish_time`.
     message_id: Text<'a>,
-    #[serde(alias = "publish_time")]
     publish_time: Text<'a>,
 }
 

@@ -131,7 +131,8 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
         batch.tally.entries += 1;
         batch.tally.bytes += document.too_large.unwrap_or(document.bytes.len() as u64);
         if let Some(error) = document.fault() {
-            let row = quarantine(document.bytes, Envelope::default(), &error, source(), now);
+            let envelope = Envelope { data: document.bytes, ..Envelope::default() };
+            let row = quarantine(envelope, &error, source(), now);
             batch.records.push(Record::Quarantine(row));
             continue;
         }

@@ -17,8 +17,13 @@ pub(super) const ROWS_MAX: usize = 100;
 
 /// Writes text as it is. Fails with the pipe's error when nobody reads it any more.
 pub(super) fn text(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// As [`text`], for what may be none.
+pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 

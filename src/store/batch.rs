@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::row::Record;
 use super::{Appended, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// When a batch is written: whichever of the three comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +47,18 @@ struct Submission {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Gathers rows and appends them together.
+/// Gathers rows and appends them together, as long as it lives. Nobody who waits for an answer is forgotten.
 #[derive(Debug)]
 pub struct Batcher {
     queue: mpsc::Sender<Submission>,
-    gatherer: JoinHandle<()>,
 }
 
 impl Batcher {
     /// Starts gathering for a store.
-    pub fn new(store: Arc<dyn Store>, batching: Batching) -> Self {
+    pub fn new(store: Arc<dyn Store>, batching: Batching, metrics: Metrics) -> Self {
         let (queue, submitted) = mpsc::channel(QUEUE_SUBMISSIONS);
-        Batcher { queue, gatherer: tokio::spawn(gather(store, batching, submitted)) }
+        tokio::spawn(gather(store, batching, metrics, submitted));
+        Batcher { queue }
     }
 
     /// Appends rows with those of other callers; returns when they are durable, with one outcome for each.
@@ -71,16 +71,14 @@ impl Batcher {
         self.queue.send(Submission { records, answer }).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
-
-    /// Writes what has been submitted, and returns when it is answered for.
-    pub async fn close(self) {
-        drop(self.queue);
-        // It only fails when it was aborted, which nobody does.
-        let _ = self.gatherer.await;
-    }
 }
 
-async fn gather(store: Arc<dyn Store>, batching: Batching, mut submitted: mpsc::Receiver<Submission>) {
+async fn gather(
+    store: Arc<dyn Store>,
+    batching: Batching,
+    metrics: Metrics,
+    mut submitted: mpsc::Receiver<Submission>,
+) {
     let room = Arc::new(Semaphore::new(batching.in_flight));
     while let Some(first) = submitted.recv().await {
         let due = Instant::now() + batching.wait;
@@ -95,6 +93,7 @@ async fn gather(store: Arc<dyn Store>, batching: Batching, mut submitted: mpsc::
                 Ok(None) | Err(_) => break,
             }
         }
+        metrics.batch_rows.observe(batch.iter().map(|submission| submission.records.len()).sum::<usize>() as f64);
         // While there is no room, more gather in the queue, and then callers wait: that is the back-pressure.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let store = Arc::clone(&store);
@@ -103,8 +102,6 @@ async fn gather(store: Arc<dyn Store>, batching: Batching, mut submitted: mpsc::
             drop(permit);
         });
     }
-    // All permits are back when every batch is answered.
-    let _ = room.acquire_many(u32::try_from(batching.in_flight).unwrap_or(u32::MAX)).await;
 }
 
 async fn write(store: &dyn Store, batch: Vec<Submission>) {

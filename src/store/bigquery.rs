@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 
 use super::query::{Query, Rows};
@@ -99,7 +100,19 @@ impl BigQuery {
     /// # Errors
     /// [`StoreError::Permanent`] when there are no credentials.
     pub async fn open(name: DatasetName, config: &BigQueryConfig) -> Result<Self, StoreError> {
-        let client = Client::new(config).await?;
+        Self::open_counting(name, config, Counter::default()).await
+    }
+
+    /// As [`BigQuery::open`]; counts the requests that are sent again.
+    ///
+    /// # Errors
+    /// As [`BigQuery::open`].
+    pub async fn open_counting(
+        name: DatasetName,
+        config: &BigQueryConfig,
+        retries: Counter,
+    ) -> Result<Self, StoreError> {
+        let client = Client::new(config, retries).await?;
         let requests = Semaphore::new(config.requests_in_flight);
         Ok(BigQuery { shared: Arc::new(Shared { name, config: config.clone(), client, requests }) })
     }
@@ -113,6 +126,28 @@ impl Store for BigQuery {
 
     async fn register(&self, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError> {
         self.register_version(&registration).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let mut missing = Vec::new();
+        for change in self.schema_changes().await? {
+            match change {
+                Change::CreateDataset | Change::CreateTable(_) | Change::AddColumns(..) => {
+                    missing.push(change.to_string());
+                }
+                Change::ReplaceView(_) | Change::Refused(_) => {
+                    tracing::warn!(%change, "the dataset differs from what this version of pedwatch knows");
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let name = &self.shared.name;
+        let what = missing.join("; ");
+        Err(StoreError::Permanent(format!(
+            "{name} lacks something: {what} (pedwatch schema apply, or Terraform, does)"
+        )))
     }
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {

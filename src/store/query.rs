@@ -73,6 +73,30 @@ impl Rows {
     }
 }
 
+/// Asks for nothing, to see whether the store answers.
+///
+/// # Errors
+/// [`StoreError`] when it does not.
+pub async fn ping(store: &dyn Store) -> Result<(), StoreError> {
+    store.fetch(&Query { sql: "SELECT 1 AS one".to_owned(), parameters: Vec::new() }).await.map(drop)
+}
+
+/// What is in quarantine, oldest first: everything, or the rows of these ids.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn quarantined(store: &dyn Store, ids: &[String]) -> Result<Vec<Quarantine>, StoreError> {
+    let name = |index: usize| format!("id{index}");
+    let parameters = ids.iter().enumerate().map(|(index, id)| (name(index), Value::Text(id.clone()))).collect();
+    let wanted: Vec<String> = (0..ids.len()).map(|index| format!("@{}", name(index))).collect();
+    let filter = match wanted.is_empty() {
+        true => String::new(),
+        false => format!("WHERE quarantine_id IN ({})", wanted.join(", ")),
+    };
+    let rest = format!("{filter} ORDER BY quarantined_at, quarantine_id");
+    store.fetch(&select::<Quarantine>("quarantined", &rest, parameters)).await?.read()
+}
+
 /// Every registered version, by subject, then oldest first.
 ///
 /// # Errors

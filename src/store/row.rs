@@ -262,6 +262,26 @@ pub enum Record {
 }
 
 impl Record {
+    /// The row of a table out of an object of its columns, as [`Record::json`] writes it; `None` when it is none.
+    pub fn from_json(table: &str, row: &Map<String, Json>) -> Option<Self> {
+        fn read<R: Row>(row: &Map<String, Json>) -> Option<R> {
+            R::from_cells(|at| {
+                let (name, ..) = R::COLUMNS.get(at)?;
+                Some(match row.get(*name) {
+                    None | Some(Json::Null) => Cell::Null,
+                    Some(Json::Number(number)) => Cell::Integer(number.as_i64()?),
+                    Some(Json::String(text)) => Cell::Text(text),
+                    Some(_) => return None,
+                })
+            })
+        }
+        match table {
+            ReplicaEvent::TABLE => read(row).map(|row| Record::Event(Box::new(row))),
+            AlertLog::TABLE => read(row).map(|row| Record::Alert(Box::new(row))),
+            _ => None,
+        }
+    }
+
     /// Name of the table it belongs into.
     pub fn table(&self) -> &'static str {
         match self {

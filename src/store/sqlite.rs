@@ -95,6 +95,11 @@ impl Store for Sqlite {
         .await
     }
 
+    /// Opening made them.
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
         let Query { sql, parameters } = query.clone();
         self.with(move |connection| fetch(connection, &in_sqlite(&sql), &parameters)).await

@@ -329,16 +329,16 @@ fn any_order_gives_the_same_views_on_bigquery_too() {
 #[test]
 fn a_batcher_answers_every_caller_for_its_own_rows() {
     use pedwatch::store::batch::{Batcher, Batching};
+    use pedwatch::telemetry::metrics::Metrics;
     block_on(async {
         let store: Arc<dyn Store> = Arc::new(Sqlite::in_memory().expect("memory"));
         let batching = Batching { rows: 7, ..Batching::default() };
-        let batcher = Batcher::new(Arc::clone(&store), batching);
+        let batcher = Batcher::new(Arc::clone(&store), batching, Metrics::default());
         let submit =
             |caller: usize| batcher.append(records((0..caller).map(move |row| event(&format!("{caller}-{row}")))));
         for (caller, answer) in join_all((0..40).map(submit)).await.into_iter().enumerate() {
             assert_eq!(answer.expect("appended").len(), caller);
         }
-        batcher.close().await;
         assert_eq!(query::counts(&*store, time(NOW)).await.expect("counted").events, (0..40).sum::<u64>());
     });
 }

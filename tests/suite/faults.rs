@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use crate::cli::{DEMO, command, run, stderr, stdout};
 use crate::proxy::{Fault, Proxy};
 use crate::servers::{Dataset, free_address};
-use crate::support::{VIEWS, block_on, fixtures};
+use crate::support::{VIEWS, block_on};
 
 /// Replays the demo month into a dataset through this server, and prints the story.
 fn replay(name: &DatasetName, server: SocketAddr) -> Output {
@@ -254,43 +254,5 @@ fn the_printed_ddl_makes_the_same_dataset() {
         for view in VIEWS {
             assert!(query::dump(&store, view).await.expect("a view").is_empty());
         }
-    });
-}
-
-/// An alert is never raised from a stale limit: the one raised while messages come is seen at once.
-#[test]
-fn limits_are_read_again_before_an_alert() {
-    use pedwatch::pipeline::consumer::{Consumer, Disposition, Handled, disposition};
-    use pedwatch::store::batch::Batching;
-    use pedwatch::store::row::Record;
-
-    const PIPELINE: &str = "deployer@acme-prod.iam.gserviceaccount.com";
-    use crate::support::{PEDS_FROM, Sample, config, on_every_store_shared, ped, register, time};
-
-    on_every_store_shared(async |store| {
-        register(&*store, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
-        let consumer = Consumer::start(store.clone(), config().policy, Batching::default()).await.expect("started");
-        let now = time("2026-10-01T00:00:00Z");
-        let verdict = async |id: &str, at: &str, replicas: i64| {
-            let handled = consumer.handle(&Sample::patch(id, at, replicas).actor(PIPELINE).bytes(), "test", now).await;
-            assert_eq!(disposition(&handled), Disposition::Ack);
-            let Ok(Handled::Recorded(records)) = handled else { panic!("not recorded") };
-            records.iter().find_map(|record| match record {
-                Record::Event(event) => Some(event.verdict.clone()),
-                _ => None,
-            })
-        };
-        assert_eq!(verdict("a", "2026-09-04T20:41:03Z", 5).await.as_deref(), Some("over_limit"));
-        register(&*store, &ped("payments", "orders-api", None, 6), "2026-09-05T00:00:00Z").await;
-        assert_eq!(verdict("b", "2026-09-05T20:41:03Z", 5).await.as_deref(), Some("within"), "read again");
-        // What raises no alert goes by what is known until the next refresh.
-        register(&*store, &ped("payments", "orders-api", None, 2), "2026-09-06T00:00:00Z").await;
-        assert_eq!(verdict("c", "2026-09-06T20:41:03Z", 3).await.as_deref(), Some("within"));
-        consumer.refresh().await.expect("refreshed");
-        assert_eq!(verdict("d", "2026-09-06T20:41:03Z", 3).await.as_deref(), Some("over_limit"));
-        let noise = consumer.handle(&fixtures("audit/malformed")[0].1, "test", now).await;
-        assert!(matches!(noise, Ok(Handled::Recorded(_))), "{noise:?}");
-        consumer.close().await;
-        assert_eq!(query::counts(&*store, now).await.expect("counted").events, 4);
     });
 }

@@ -47,6 +47,8 @@ struct Plan {
     seen: Vec<(String, String)>,
     /// One call at a time.
     serial: Arc<Mutex<()>>,
+    /// How long calls that are not spoiled wait first.
+    delay: Duration,
 }
 
 impl Proxy {
@@ -60,7 +62,13 @@ impl Proxy {
         let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let faults = faults.iter().copied().collect();
-        let plan = Arc::new(Mutex::new(Plan { calls, faults, seen: Vec::new(), serial: Arc::default() }));
+        let plan = Arc::new(Mutex::new(Plan {
+            calls,
+            faults,
+            seen: Vec::new(),
+            serial: Arc::default(),
+            delay: Duration::ZERO,
+        }));
         let shared = Arc::clone(&plan);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -70,6 +78,13 @@ impl Proxy {
             }
         });
         Proxy { address, plan }
+    }
+
+    /// Delays calls whose request line holds `calls`.
+    pub fn slow(upstream: SocketAddr, calls: &'static str, delay: Duration) -> Self {
+        let proxy = Self::new(upstream, calls, &[]);
+        proxy.plan.lock().expect("whole").delay = delay;
+        proxy
     }
 
     /// How many calls came whose request line holds this.
@@ -96,11 +111,13 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
     let (head, body_bytes) = head(&mut reader)?;
     let line = head.lines().next().unwrap_or_default().to_owned();
     let token = header(&head, "authorization").unwrap_or_default().to_owned();
-    let (fault, serial) = {
+    let (fault, delay, serial) = {
         let mut plan = plan.lock().expect("whole");
         plan.seen.push((line.clone(), token));
-        let fault = if line.contains(plan.calls) { plan.faults.pop_front() } else { None };
-        (fault.unwrap_or(Fault::Pass), Arc::clone(&plan.serial))
+        let meant = line.contains(plan.calls);
+        let fault = if meant { plan.faults.pop_front() } else { None };
+        let delay = if meant { plan.delay } else { Duration::ZERO };
+        (fault.unwrap_or(Fault::Pass), delay, Arc::clone(&plan.serial))
     };
     if fault == Fault::ResetMidBody {
         return Ok(());
@@ -137,6 +154,7 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
         }
         Fault::ResetMidBody | Fault::LostAnswer | Fault::Pass => {}
     }
+    std::thread::sleep(delay);
     let _one_at_a_time = serial.lock().expect("whole");
     let mut server = TcpStream::connect(upstream)?;
     let head = head.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");

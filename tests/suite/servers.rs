@@ -4,12 +4,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pedwatch::store::bigquery::{BigQuery, BigQueryConfig, DatasetName};
 
-use crate::support::root;
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fresh machine installs the server first, which is not counted; this is for its start alone.
 const START: Duration = Duration::from_secs(90);
@@ -36,14 +36,14 @@ pub fn bigquery() -> SocketAddr {
 }
 
 fn start_bigquery() -> Server {
-    let set_up = Command::new(root().join("tests/servers/setup.sh")).status().expect("bash");
+    let set_up = Command::new(Path::new(ROOT).join("tests/servers/setup.sh")).status().expect("bash");
     assert!(set_up.success(), "tests/servers/setup.sh failed: the BigQuery server cannot be installed");
-    let home = root().join("target/servers/bigquery");
+    let home = Path::new(ROOT).join("target/servers/bigquery");
     let (address, grpc) = (free_address(), free_address());
     let log = home.join(format!("{}.log", address.port()));
     let output = || std::fs::File::create(&log).expect("a log file");
     let child = Command::new(home.join("bin/python"))
-        .arg(root().join("tests/servers/bigquery.py"))
+        .arg(Path::new(ROOT).join("tests/servers/bigquery.py"))
         .args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--grpc-port", &grpc.port().to_string()])
         .args(["--project", "acme-prod", "--data-dir"])
         .arg(home.join(format!("data-{}", address.port())))
@@ -88,6 +88,38 @@ fn fresh_name() -> DatasetName {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("acme-prod.test_{}_{number}", std::process::id()).parse().expect("a name")
+}
+
+/// Address of the Pub/Sub emulator, which all tests of this process share.
+pub fn pubsub() -> SocketAddr {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start_pubsub).address
+}
+
+/// Google's own emulator, out of the Cloud SDK.
+fn start_pubsub() -> Server {
+    let sdk = Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output();
+    let sdk = String::from_utf8(sdk.expect("gcloud: the Google Cloud SDK is needed").stdout).expect("UTF-8");
+    let library = Path::new(sdk.trim()).join("platform/pubsub-emulator/lib");
+    let jars = std::fs::read_dir(&library).expect("the component pubsub-emulator of the Google Cloud SDK is needed");
+    let mut jars = jars.map(|jar| jar.expect("readable").path());
+    let jar = jars.find(|jar| jar.to_string_lossy().ends_with("-all.jar")).expect("the emulator's jar");
+    let address = free_address();
+    let log = Path::new(ROOT).join(format!("target/pubsub-{}.log", address.port()));
+    let output = || std::fs::File::create(&log).expect("a log file");
+    // Java does not stop with its standard input: cat does, and takes it along.
+    let script = "java -Xmx512m -jar \"$0\" --host=127.0.0.1 --port=\"$1\" & cat; kill $!; wait";
+    let child = Command::new("bash")
+        .args(["-c", script])
+        .arg(jar)
+        .arg(address.port().to_string())
+        .stdin(Stdio::piped())
+        .stdout(output())
+        .stderr(output())
+        .spawn()
+        .expect("bash");
+    wait_for(address, &log);
+    Server { address, _child: child }
 }
 
 /// A new dataset, and where it is.

@@ -12,6 +12,7 @@ use gcp_bigquery_client::client_builder::ClientBuilder;
 use gcp_bigquery_client::error::{BQError, NestedResponseError};
 use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
 use google_cloud_auth::errors::CredentialsError;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::RwLock;
 
 use super::super::StoreError;
@@ -197,10 +198,11 @@ pub(super) struct Client {
     api: gcp_bigquery_client::Client,
     tokens: Tokens,
     deadline: Duration,
+    retries: Counter,
 }
 
 impl Client {
-    pub(super) async fn new(config: &BigQueryConfig) -> Result<Self, Failure> {
+    pub(super) async fn new(config: &BigQueryConfig, retries: Counter) -> Result<Self, Failure> {
         let tokens = if config.anonymous {
             Tokens::Anonymous
         } else {
@@ -211,7 +213,7 @@ impl Client {
             builder.with_v2_base_url(format!("{}/bigquery/v2", endpoint.trim_end_matches('/')));
         }
         let api = builder.build_from_authenticator(Arc::new(tokens.clone())).await?;
-        Ok(Client { api, tokens, deadline: config.deadline })
+        Ok(Client { api, tokens, deadline: config.deadline, retries })
     }
 
     /// How long one attempt may take.
@@ -251,6 +253,7 @@ impl Client {
         };
         let note = |failure: &Failure, delay: Duration| {
             tracing::warn!(delay_ms = delay.as_millis(), error = %failure, "BigQuery does not answer well; trying again");
+            self.retries.inc();
             last = Some(failure.message.clone());
         };
         let attempts = attempt.retry(backoff()).when(again).notify(note);

@@ -1,0 +1,80 @@
+//! `pedwatch serve` and `pedwatch pull`: two ways in, one pipeline.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::{Usage, no_store, open_counted_store};
+use crate::config::{Config, STORE_URL, StoreUrl};
+use crate::pipeline::consumer::Consumer;
+use crate::source::health::{self, Health};
+use crate::source::shutdown::Shutdown;
+use crate::source::{pull as puller, push};
+use crate::telemetry::metrics::Metrics;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where facts are kept
+    #[arg(long, value_name = STORE_URL)]
+    store: Option<StoreUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PullArgs {
+    /// The subscription; pull.subscription, if not given
+    #[arg(long, value_name = "projects/PROJECT/subscriptions/NAME")]
+    subscription: Option<String>,
+    #[command(flatten)]
+    store: Args,
+}
+
+pub(super) async fn serve(args: Args, config: &Config) -> Result<ExitCode> {
+    let shutdown = Shutdown::on_signal()?;
+    let (consumer, health) = start(args, config, &shutdown).await?;
+    push::serve(&config.push, trace_project(config), consumer, health, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn pull(args: PullArgs, config: &Config) -> Result<ExitCode> {
+    let missing = || Usage("no subscription; it would be --subscription, or pull.subscription".to_owned());
+    let subscription = args.subscription.as_ref().or(config.pull.subscription.as_ref()).ok_or_else(missing)?;
+    let shutdown = Shutdown::on_signal()?;
+    let (consumer, _) = start(args.store, config, &shutdown).await?;
+    puller::pull(&config.pull, subscription, consumer, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that has to be right before the first message: the store, its tables, the credentials, the limits.
+async fn start(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Arc<Consumer>, Health)> {
+    let metrics = Metrics::default();
+    let store = open_counted_store(args.store, config, &metrics).await?.ok_or_else(no_store)?;
+    let consumer =
+        Consumer::start(Arc::clone(&store), config.policy.clone(), config.consumer.batching, metrics.clone());
+    let consumer = Arc::new(consumer.await.context("cannot start")?);
+    let health = Health::new(store, shutdown.clone());
+    health::serve(config.consumer.metrics_port, health.clone(), metrics).await?;
+    tokio::spawn(refresh(Arc::clone(&consumer), config.consumer.limits_refresh));
+    Ok((consumer, health))
+}
+
+async fn refresh(consumer: Arc<Consumer>, every: std::time::Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first tick comes at once, and the limits have just been read.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Err(error) = consumer.refresh().await {
+            tracing::warn!(%error, "the limits cannot be read; those known stay in use until the next time");
+        }
+    }
+}
+
+/// Traces are the project's that the service runs in, which is the one of its dataset unless it says otherwise.
+fn trace_project(config: &Config) -> Option<String> {
+    match &config.store {
+        Some(StoreUrl::BigQuery(name)) => Some(name.project.clone()),
+        _ => None,
+    }
+}

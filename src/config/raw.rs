@@ -1,0 +1,377 @@
+//! The configuration as it is written: serde's structs, their defaults, and the one conversion into a valid [`Config`].
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ConfigError, ConsumerConfig, LogFormat, Origin, PullConfig, PushAuth, PushConfig};
+use crate::policy::{AlertType, Policy, Routes, Severities, Severity};
+use crate::store::batch::Batching;
+use crate::store::bigquery::BigQueryConfig;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    platform: RawPlatform,
+    actors: RawActors,
+    rules: RawRules,
+    store: RawStore,
+    bigquery: RawBigQuery,
+    consumer: RawConsumer,
+    push: RawPush,
+    pull: RawPull,
+    log: RawLog,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPlatform {
+    min_replicas: i64,
+    max_replicas: i64,
+    allow_zero: bool,
+}
+
+impl Default for RawPlatform {
+    fn default() -> Self {
+        RawPlatform { min_replicas: 2, max_replicas: 8, allow_zero: true }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawActors {
+    pipeline: Vec<String>,
+    autoscaler: Vec<String>,
+    controller: Vec<String>,
+}
+
+impl Default for RawActors {
+    fn default() -> Self {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        RawActors {
+            pipeline: Vec::new(),
+            autoscaler: owned(&["system:serviceaccount:kube-system:horizontal-pod-autoscaler"]),
+            controller: owned(&[
+                "system:serviceaccount:kube-system:*",
+                "system:kube-controller-manager",
+                "system:addon-manager",
+                "system:node:*",
+                "*@container-engine-robot.iam.gserviceaccount.com",
+            ]),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRules {
+    over_limit: RawRule,
+    outside_platform_range: RawRule,
+    unregistered: RawRule,
+    bypass: RawRule,
+    over_initial: RawRule,
+    unknown_value: RawRule,
+}
+
+impl Default for RawRules {
+    fn default() -> Self {
+        let on = |severity| RawRule { enabled: Some(true), severity: Some(severity) };
+        RawRules {
+            over_limit: on(Severity::Critical),
+            outside_platform_range: on(Severity::Warning),
+            unregistered: on(Severity::Warning),
+            bypass: on(Severity::Info),
+            over_initial: on(Severity::Info),
+            unknown_value: on(Severity::Warning),
+        }
+    }
+}
+
+impl RawRules {
+    fn severity_of(&self, alert_type: AlertType) -> Option<Severity> {
+        let rule = match alert_type {
+            AlertType::OverLimit => &self.over_limit,
+            AlertType::OutsidePlatformRange => &self.outside_platform_range,
+            AlertType::Unregistered => &self.unregistered,
+            AlertType::Bypass => &self.bypass,
+            AlertType::OverInitial => &self.over_initial,
+            AlertType::UnknownValue => &self.unknown_value,
+        };
+        rule.severity.filter(|_| rule.enabled == Some(true))
+    }
+}
+
+/// Optional, because a rule in the file may give one of its keys; laid over the defaults, both are there.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRule {
+    enabled: Option<bool>,
+    severity: Option<Severity>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawStore {
+    url: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawBigQuery {
+    endpoint: String,
+    anonymous: bool,
+    location: String,
+    deadline_seconds: i64,
+    requests_in_flight: i64,
+    partition_expiration_days: i64,
+}
+
+impl Default for RawBigQuery {
+    fn default() -> Self {
+        RawBigQuery {
+            endpoint: String::new(),
+            anonymous: false,
+            location: String::new(),
+            deadline_seconds: 30,
+            requests_in_flight: 8,
+            partition_expiration_days: 0,
+        }
+    }
+}
+
+impl RawBigQuery {
+    fn validate(self) -> Result<BigQueryConfig, ConfigError> {
+        let endpoint = url("bigquery.endpoint", self.endpoint)?;
+        // 600 s is the longest that Pub/Sub waits for an acknowledgement.
+        let deadline = within("bigquery.deadline_seconds", self.deadline_seconds, 1..=600)?;
+        // Each request of 500 rows may take some MB; more would only queue at BigQuery's own quota.
+        let requests = within("bigquery.requests_in_flight", self.requests_in_flight, 1..=64)?;
+        // Partitions are days, and a table has at most 10,000 of them.
+        let days = within("bigquery.partition_expiration_days", self.partition_expiration_days, 0..=10_000)?;
+        Ok(BigQueryConfig {
+            endpoint,
+            anonymous: self.anonymous,
+            location: Some(self.location).filter(|location| !location.is_empty()),
+            deadline: Duration::from_secs(deadline.into()),
+            requests_in_flight: requests as usize,
+            partition_expiration_days: Some(days).filter(|&days| days > 0),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawConsumer {
+    batch_rows: i64,
+    batch_wait_ms: i64,
+    batches_in_flight: i64,
+    limits_refresh_seconds: i64,
+    metrics_port: i64,
+}
+
+impl Default for RawConsumer {
+    fn default() -> Self {
+        RawConsumer {
+            batch_rows: 500,
+            batch_wait_ms: 50,
+            batches_in_flight: 4,
+            limits_refresh_seconds: 60,
+            metrics_port: 9090,
+        }
+    }
+}
+
+impl RawConsumer {
+    fn validate(&self) -> Result<ConsumerConfig, ConfigError> {
+        let wait_ms = within("consumer.batch_wait_ms", self.batch_wait_ms, 0..=10_000)?;
+        let refresh = within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=86_400)?;
+        Ok(ConsumerConfig {
+            batching: Batching {
+                rows: within("consumer.batch_rows", self.batch_rows, 1..=10_000)? as usize,
+                wait: Duration::from_millis(wait_ms.into()),
+                in_flight: within("consumer.batches_in_flight", self.batches_in_flight, 1..=64)? as usize,
+                ..Batching::default()
+            },
+            limits_refresh: Duration::from_secs(refresh.into()),
+            metrics_port: port("consumer.metrics_port", self.metrics_port)?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawPushAuth {
+    Oidc,
+    Platform,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPush {
+    port: i64,
+    auth: RawPushAuth,
+    audience: String,
+    service_account: String,
+    certs_url: String,
+    max_in_flight: i64,
+}
+
+impl Default for RawPush {
+    fn default() -> Self {
+        RawPush {
+            port: 8080,
+            auth: RawPushAuth::Oidc,
+            audience: String::new(),
+            service_account: String::new(),
+            certs_url: "https://www.googleapis.com/oauth2/v3/certs".to_owned(),
+            max_in_flight: 256,
+        }
+    }
+}
+
+impl RawPush {
+    fn validate(self) -> Result<PushConfig, ConfigError> {
+        let auth = match self.auth {
+            RawPushAuth::Platform => PushAuth::Platform,
+            // Whether audience and account are there matters to `serve` alone, which asks for them.
+            RawPushAuth::Oidc => PushAuth::Oidc {
+                audience: self.audience,
+                service_account: self.service_account,
+                certs_url: url("push.certs_url", self.certs_url)?.unwrap_or_default(),
+            },
+        };
+        let max_in_flight = within("push.max_in_flight", self.max_in_flight, 1..=10_000)? as usize;
+        Ok(PushConfig { port: port("push.port", self.port)?, auth, max_in_flight })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawPull {
+    subscription: String,
+    endpoint: String,
+    anonymous: bool,
+    max_outstanding_messages: i64,
+    max_outstanding_mib: i64,
+    lease_seconds: i64,
+}
+
+impl Default for RawPull {
+    fn default() -> Self {
+        RawPull {
+            subscription: String::new(),
+            endpoint: String::new(),
+            anonymous: false,
+            max_outstanding_messages: 1_000,
+            max_outstanding_mib: 64,
+            lease_seconds: 60,
+        }
+    }
+}
+
+impl RawPull {
+    fn validate(self) -> Result<PullConfig, ConfigError> {
+        let parts: Vec<&str> = self.subscription.split('/').collect();
+        let subscription = match parts.as_slice() {
+            [""] => None,
+            ["projects", project, "subscriptions", name] if !project.is_empty() && !name.is_empty() => {
+                Some(self.subscription)
+            }
+            _ => {
+                return Err(ConfigError::Invalid {
+                    key: "pull.subscription",
+                    value: format!("{:?}", self.subscription),
+                    wanted: "it would be \"projects/PROJECT/subscriptions/NAME\"".to_owned(),
+                });
+            }
+        };
+        Ok(PullConfig {
+            subscription,
+            endpoint: url("pull.endpoint", self.endpoint)?,
+            anonymous: self.anonymous,
+            max_outstanding_messages: within(
+                "pull.max_outstanding_messages",
+                self.max_outstanding_messages,
+                1..=100_000,
+            )?,
+            max_outstanding_mib: within("pull.max_outstanding_mib", self.max_outstanding_mib, 1..=4_096)?,
+            // The range is Pub/Sub's: https://cloud.google.com/pubsub/docs/lease-management.
+            lease: Duration::from_secs(within("pull.lease_seconds", self.lease_seconds, 10..=600)?.into()),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLog {
+    format: LogFormat,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        RawLog { format: LogFormat::Text }
+    }
+}
+
+/// A URL, or nothing.
+fn url(key: &'static str, text: String) -> Result<Option<String>, ConfigError> {
+    if text.is_empty() || text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(Some(text).filter(|text| !text.is_empty()));
+    }
+    let wanted = "it would be a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned();
+    Err(ConfigError::Invalid { key, value: format!("{text:?}"), wanted })
+}
+
+fn port(key: &'static str, value: i64) -> Result<u16, ConfigError> {
+    Ok(u16::try_from(within(key, value, 1..=65_535)?).unwrap_or(u16::MAX))
+}
+
+/// A number inside the range that the message names.
+fn within(key: &'static str, value: i64, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    u32::try_from(value).ok().filter(|value| range.contains(value)).ok_or_else(|| ConfigError::Invalid {
+        key,
+        value: value.to_string(),
+        wanted: format!("it would be from {} to {}", range.start(), range.end()),
+    })
+}
+
+impl Raw {
+    pub(super) fn validate(self, origins: BTreeMap<String, (String, Origin)>) -> Result<Config, ConfigError> {
+        let RawPlatform { min_replicas, max_replicas, allow_zero } = self.platform;
+        if min_replicas < 0 {
+            let wanted = "it would be 0 or more".to_owned();
+            return Err(ConfigError::Invalid { key: "platform.min_replicas", value: min_replicas.to_string(), wanted });
+        }
+        if max_replicas < min_replicas || max_replicas > i64::from(i32::MAX) {
+            let wanted = format!("it would be from {min_replicas} (platform.min_replicas) to {}", i32::MAX);
+            return Err(ConfigError::Invalid { key: "platform.max_replicas", value: max_replicas.to_string(), wanted });
+        }
+        let store = match self.store.url.as_str() {
+            "" => None,
+            url => Some(url.parse().map_err(|_| ConfigError::Invalid {
+                key: "store.url",
+                value: format!("{url:?}"),
+                wanted: "it would be \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
+            })?),
+        };
+        let bigquery = self.bigquery.validate()?;
+        let policy = Policy {
+            platform: min_replicas..=max_replicas,
+            allow_zero,
+            severity: Severities::from_fn(|alert_type| self.rules.severity_of(alert_type)),
+            routes: Routes::new(&self.actors.pipeline, &self.actors.autoscaler, &self.actors.controller),
+        };
+        Ok(Config {
+            policy,
+            store,
+            bigquery,
+            consumer: self.consumer.validate()?,
+            push: self.push.validate()?,
+            pull: self.pull.validate()?,
+            log_format: self.log.format,
+            origins,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Streaming pull: messages as fast as they are answered for. The client extends leases, and gives back what is dropped.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use chrono::Utc;
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_pubsub::client::Subscriber;
+use google_cloud_pubsub::model::Message;
+use google_cloud_pubsub::subscriber::handler::Handler;
+use tokio::task::JoinSet;
+
+use super::shutdown::{DRAIN, Shutdown};
+use crate::config::PullConfig;
+use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
+
+/// Pulls until it is time to stop, and returns when everything taken is answered for, or after [`DRAIN`].
+///
+/// # Errors
+/// When the subscription cannot be pulled from; the message says what would be right.
+pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consumer>, shutdown: Shutdown) -> Result<()> {
+    let mut builder = Subscriber::builder();
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if config.anonymous {
+        builder = builder.with_credentials(anonymous::Builder::new().build());
+    }
+    let subscriber = builder.build().await.map_err(|error| anyhow!("no credentials for Pub/Sub: {error}"))?;
+    let mut stream = subscriber
+        .subscribe(subscription)
+        .set_max_outstanding_messages(config.max_outstanding_messages)
+        .set_max_outstanding_bytes(i64::from(config.max_outstanding_mib) << 20)
+        .set_max_lease_extension(config.lease)
+        .build();
+    let mut handling = JoinSet::new();
+    tracing::info!(subscription, "pulling");
+    // Pub/Sub keeps to what was set above, but an emulator does not.
+    let most = config.max_outstanding_messages as usize;
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => break,
+            next = stream.next(), if handling.len() < most => match next {
+                None => break,
+                Some(Ok((message, handler))) => {
+                    handling.spawn(answer(Arc::clone(&consumer), message, handler));
+                }
+                Some(Err(error)) => return Err(unusable(subscription, &error)),
+            },
+            Some(_) = handling.join_next() => {}
+        }
+    }
+    // The token waits until what was taken is answered for; it takes the acknowledgements along.
+    let token = stream.shutdown_token();
+    let finish = async {
+        tokio::join!(token.shutdown(), async { while handling.join_next().await.is_some() {} });
+    };
+    if tokio::time::timeout(DRAIN, finish).await.is_err() {
+        tracing::warn!("some messages were not answered for in time; they come again");
+    }
+    Ok(())
+}
+
+async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
+    let published = message.publish_time.and_then(|time| String::try_from(time).ok());
+    let delivery = Delivery {
+        data: &message.data,
+        source: "pull",
+        message_id: Some(&message.message_id),
+        publish_time: published.as_deref(),
+    };
+    let handled = consumer.handle(delivery, Utc::now()).await;
+    match (disposition(&handled), handler) {
+        (Disposition::Ack, Handler::ExactlyOnce(handler)) => {
+            if let Err(error) = handler.confirmed_ack().await {
+                tracing::warn!(%error, "an acknowledgement was not taken; the message comes again, which changes nothing");
+            }
+        }
+        (Disposition::Ack, handler) => handler.ack(),
+        (Disposition::Retry, handler) => handler.nack(),
+    }
+}
+
+fn unusable(subscription: &str, error: &google_cloud_pubsub::Error) -> anyhow::Error {
+    let advice = match error.status().map(|status| status.code.name()) {
+        Some("NOT_FOUND") => "there is no such subscription; is pull.subscription (or --subscription) right?",
+        Some("PERMISSION_DENIED") => "this identity needs roles/pubsub.subscriber on it",
+        Some("UNAUTHENTICATED") => "are there Application Default Credentials?",
+        _ => "it cannot be pulled from",
+    };
+    anyhow!("{subscription}: {advice} ({error})")
+}

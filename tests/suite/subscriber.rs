@@ -1,0 +1,480 @@
+//! The subscriber: Pub/Sub emulator → the real binary → BigQuery server or SQLite, under everything that goes wrong.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use pedwatch::pipeline::consumer::{Consumer, Delivery, Disposition, Handled, disposition};
+use pedwatch::store::batch::Batching;
+use pedwatch::store::row::Record;
+use pedwatch::store::sqlite::Sqlite;
+use pedwatch::store::{Store, query};
+use pedwatch::telemetry::metrics::Metrics;
+use serde_json::{Value as Json, json};
+
+use crate::proxy::{Fault, Proxy};
+use crate::pubsub::{Subscriber, Subscription, eventually};
+use crate::servers::{Dataset, free_address};
+use crate::support::{
+    PEDS_FROM, Sample, VIEWS, all_entries, block_on, config, contents, fixture_store, fixtures, handle,
+    on_every_store_shared, ped, register, register_fixtures, time,
+};
+
+/// The whole matrix and the demo month, some of it twice, in another order, between other people's traffic.
+fn traffic() -> Vec<Vec<u8>> {
+    let mut entries = all_entries();
+    let again: Vec<Vec<u8>> = entries.iter().step_by(3).cloned().collect();
+    entries.extend(again);
+    let noise =
+        |number: usize| format!("{{\"logName\":\"projects/acme-prod/logs/stdout\",\"insertId\":\"n{number}\"}}");
+    entries.extend((0..50).map(|number| noise(number).into_bytes()));
+    // A fixed shuffle: 131 shares no factor with the length.
+    let length = entries.len();
+    assert!(length % 131 != 0);
+    (0..length).map(|index| entries[index * 131 % length].clone()).collect()
+}
+
+/// What `replay` leaves of the same entries.
+async fn expected(entries: &[Vec<u8>]) -> Vec<(String, Vec<Json>)> {
+    let (store, pipeline) = fixture_store().await;
+    handle(&store, &pipeline, entries, DateTime::<Utc>::UNIX_EPOCH).await;
+    contents(&store, &VIEWS).await
+}
+
+async fn assert_same(store: &dyn Store, entries: &[Vec<u8>]) {
+    for (found, expected) in contents(store, &VIEWS).await.into_iter().zip(expected(entries).await) {
+        assert_eq!(found, expected, "{}", found.0);
+    }
+}
+
+/// How many rows what people look at has.
+async fn rows(store: &dyn Store) -> usize {
+    let mut rows = 0;
+    for view in ["alerts", "quarantined", "replica_changes"] {
+        rows += query::dump(store, view).await.expect("readable").len();
+    }
+    rows
+}
+
+async fn all_there(store: &dyn Store, entries: &[Vec<u8>]) {
+    let expected = expected(entries).await;
+    let wanted = |view: &str| expected.iter().find(|(name, _)| name == view).map_or(0, |(_, rows)| rows.len());
+    let wanted = wanted("alerts") + wanted("quarantined") + wanted("replica_changes");
+    eventually("all rows are there", async || rows(store).await >= wanted).await;
+}
+
+#[test]
+fn pulled_messages_leave_what_replay_leaves() {
+    block_on(async {
+        let Dataset { name, server, store } = Dataset::new().await;
+        register_fixtures(&store).await;
+        let (subscription, entries) = (Subscription::pull().await, traffic());
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = ["pull", "--subscription", &subscription.name, &format!("--store=bigquery:{name}")];
+        let mut subscriber =
+            Subscriber::start(folder.path(), &args, &[("BIGQUERY_EMULATOR_HOST", &server.to_string())]);
+        subscription.publish(&entries).await;
+        all_there(&store, &entries).await;
+        assert_eq!(subscriber.page("/livez").await, (200, "alive\n".to_owned()));
+        assert_eq!(subscriber.page("/readyz").await, (200, "ready\n".to_owned()));
+        eventually("nothing is in flight", async || {
+            subscriber.page("/metrics").await.1.contains("pedwatch_messages_in_flight 0")
+        })
+        .await;
+        assert_metrics(&subscriber.page("/metrics").await.1, entries.len());
+        subscriber.terminate();
+        assert!(subscriber.ended(Duration::from_secs(10)).success(), "{}", subscriber.log());
+        assert_eq!(subscription.left().await, 0, "everything is acknowledged");
+        assert_same(&store, &entries).await;
+        assert_log(&subscriber.log());
+    });
+}
+
+/// Every message is counted once, by what became of it.
+fn assert_metrics(text: &str, messages: usize) {
+    let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok()).expect("a value");
+    let counted: f64 = text.lines().filter(|line| line.starts_with("pedwatch_messages_total")).map(value).sum();
+    assert_eq!(counted as usize, messages, "{text}");
+    for metric in [
+        "pedwatch_messages_total{outcome=\"ignored\",reason=\"failed_call\"}",
+        "pedwatch_messages_total{outcome=\"quarantined\",reason=\"not_json\"}",
+        "pedwatch_alerts_total{alert_type=\"over_limit\",severity=\"critical\"}",
+        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"decode\"}",
+        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"judge\"}",
+        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"limits\"}",
+        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"append\"}",
+        "pedwatch_event_age_seconds_count",
+        "pedwatch_batch_rows_count",
+        "pedwatch_store_retries_total",
+        "pedwatch_last_message_timestamp_seconds",
+        "pedwatch_build_info",
+    ] {
+        assert!(text.contains(metric), "{metric} is not in {text}");
+    }
+}
+
+/// Lines are objects as Cloud Logging reads them; one an alert; no people, addresses or payloads.
+fn assert_log(log: &str) {
+    let lines: Vec<Json> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.iter().all(|line| line["severity"].is_string() && line["message"].is_string()));
+    let alert = lines.iter().find(|line| line["alert_type"] == "over_limit").expect("an alert");
+    assert_eq!((&alert["severity"], &alert["alert_severity"]), (&json!("WARNING"), &json!("critical")));
+    for text in ["@", "203.0.113", "protoPayload", "kubectl"] {
+        assert!(!log.contains(text), "{text} is in the log");
+    }
+}
+
+/// A server that Pub/Sub pushes to, where the platform verifies its token.
+fn serve(folder: &std::path::Path, store: &str, env: &[(&str, &str)]) -> (Subscriber, String) {
+    let address = free_address();
+    let port = address.port().to_string();
+    let env = [&[("PORT", port.as_str()), ("PEDWATCH_PUSH__AUTH", "platform")], env].concat();
+    let subscriber = Subscriber::start(folder, &["serve", &format!("--store={store}")], &env);
+    (subscriber, format!("http://{address}"))
+}
+
+#[test]
+fn pushed_messages_leave_what_replay_leaves() {
+    block_on(async {
+        let Dataset { name, server, store } = Dataset::new().await;
+        register_fixtures(&store).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let env = [("BIGQUERY_EMULATOR_HOST", server.to_string())];
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let (mut subscriber, url) = serve(folder.path(), &format!("bigquery:{name}"), &env);
+        subscriber.says("ready for messages").await;
+        let subscription = Subscription::push(&format!("{url}/pubsub/push")).await;
+        let entries = unwrapped(traffic());
+        subscription.publish(&entries).await;
+        all_there(&store, &entries).await;
+        subscriber.terminate();
+        assert!(subscriber.ended(Duration::from_secs(10)).success(), "{}", subscriber.log());
+        assert_same(&store, &entries).await;
+        assert_log(&subscriber.log());
+    });
+}
+
+#[test]
+fn the_answer_to_a_push_is_the_disposition() {
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (subscriber, url) = serve(folder.path(), &format!("sqlite:{}", folder.path().join("a.db").display()), &[]);
+        subscriber.says("ready for messages").await;
+        let http = reqwest::Client::new();
+        let post = async |path: &str, body: Vec<u8>| {
+            http.post(format!("{url}{path}")).body(body).send().await.expect("an answer").status().as_u16()
+        };
+        let good = Sample::patch("a", "2026-09-04T20:41:03Z", 3).bytes();
+        assert_eq!(post("/pubsub/push", good).await, 204, "an unwrapped body is the entry itself");
+        assert_eq!(post("/pubsub/push", fixtures("audit").remove(0).1).await, 204);
+        assert_eq!(post("/pubsub/push", b"oops".to_vec()).await, 204, "it is in quarantine");
+        assert_eq!(post("/pubsub/push", Vec::new()).await, 204);
+        assert_eq!(post("/elsewhere", Vec::new()).await, 404);
+        assert_eq!(post("/pubsub/push", vec![b' '; 17 << 20]).await, 413);
+        let status = |answer: reqwest::Response| answer.status().as_u16();
+        assert_eq!(status(reqwest::get(format!("{url}/pubsub/push")).await.expect("an answer")), 405);
+        assert_eq!(status(reqwest::get(format!("{url}/readyz")).await.expect("an answer")), 200);
+        assert_eq!(
+            status(reqwest::get(format!("{url}/metrics")).await.expect("an answer")),
+            404,
+            "not for the outside"
+        );
+    });
+}
+
+/// The consumer is killed while messages flow, at moments that nobody chose. `TEST_KILLS` sets how often.
+#[test]
+fn killing_the_consumer_at_any_moment_changes_nothing_in_the_end() {
+    let kills: u64 = std::env::var("TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("facts.db");
+        let store = Sqlite::open(&path).expect("a store");
+        register_fixtures(&store).await;
+        let address = free_address();
+        let subscription = Subscription::push(&format!("http://{address}/pubsub/push")).await;
+        let (port, url) = (address.port().to_string(), format!("--store=sqlite:{}", path.display()));
+        // Slow batches, so that a kill finds some messages not yet written, and some written and not answered for.
+        let env =
+            [("PORT", port.as_str()), ("PEDWATCH_PUSH__AUTH", "platform"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "5")];
+        let mut entries = unwrapped(traffic());
+        entries.extend(distinct(2_000));
+        let per_round = entries.len() / kills as usize + 1;
+        for (kill, round) in entries.chunks(per_round).enumerate() {
+            let mut subscriber = Subscriber::start(folder.path(), &["serve", &url], &env);
+            subscription.publish(round).await;
+            // Between 50 ms and 1 s after the start: before, while and after it has something.
+            tokio::time::sleep(Duration::from_millis(50 + kill as u64 * 7_919 % 950)).await;
+            subscriber.kill();
+        }
+        let begun = Instant::now();
+        let _subscriber = Subscriber::start(folder.path(), &["serve", &url], &env);
+        all_there(&store, &entries).await;
+        assert_same(&store, &entries).await;
+        println!(
+            "{} kills, {} messages, 0 lost, 0 double; complete {:.1} s after the last kill",
+            entries.chunks(per_round).len(),
+            entries.len(),
+            begun.elapsed().as_secs_f64()
+        );
+    });
+}
+
+/// The same for pull, once: the emulator goes on delivering to a stream whose client was killed, lease after lease, so
+/// that half of what is left comes to the living one every ten seconds.
+#[test]
+fn a_killed_puller_s_messages_come_to_the_next_one() {
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("facts.db");
+        let store = Sqlite::open(&path).expect("a store");
+        register_fixtures(&store).await;
+        let (subscription, url) = (Subscription::pull().await, format!("--store=sqlite:{}", path.display()));
+        let args = ["pull", "--subscription", &subscription.name, &url];
+        // It takes what it can get, and writes nothing for a while.
+        let slow = [("PEDWATCH_CONSUMER__BATCH_WAIT_MS", "10000"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "10000")];
+        let mut first = Subscriber::start(folder.path(), &args, &slow);
+        let entries = distinct(30);
+        subscription.publish(&entries).await;
+        eventually("it has them all", async || {
+            first.page("/metrics").await.1.contains("pedwatch_messages_in_flight 30")
+        })
+        .await;
+        first.kill();
+        assert_eq!(rows(&store).await, 0, "nothing was written, and nothing acknowledged");
+        let _second = Subscriber::start(folder.path(), &args, &[]);
+        all_there(&store, &entries).await;
+        assert_same(&store, &entries).await;
+    });
+}
+
+/// Writes to one Deployment, each of which changes it and raises an alert.
+fn distinct(count: i64) -> Vec<Vec<u8>> {
+    let write = |number: i64| {
+        let at = format!("2026-09-{:02}T{:02}:{:02}:00Z", 1 + number / 100, number % 24, number % 60);
+        Sample::patch(&format!("k{number}"), &at, 2 + number % 7).version(1_000 + number, 1_000 + number).bytes()
+    };
+    (0..count).map(write).collect()
+}
+
+/// Without push bodies: one within another is nobody's.
+fn unwrapped(mut entries: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    entries.retain(|entry| !entry.windows(14).any(|part| part == b"\"subscription\""));
+    entries
+}
+
+/// BigQuery is down for a while, then loses every answer for a while, and is slow all the time.
+#[test]
+fn a_store_that_is_down_and_back_loses_nothing() {
+    block_on(async {
+        let Dataset { name, server, store } = Dataset::new().await;
+        register_fixtures(&store).await;
+        let faults = [vec![Fault::InternalError; 40], [Fault::LostAnswer, Fault::Pass].repeat(10)].concat();
+        let proxy = Proxy::new(server, "insertAll", &faults);
+        let (subscription, entries) = (Subscription::pull().await, traffic());
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = ["pull", "--subscription", &subscription.name, &format!("--store=bigquery:{name}")];
+        let env = [("BIGQUERY_EMULATOR_HOST", proxy.address.to_string())];
+        let [(emulator, address)] = &env;
+        let env = [(*emulator, address.as_str()), ("PEDWATCH_BIGQUERY__DEADLINE_SECONDS", "3")];
+        let subscriber = Subscriber::start(folder.path(), &args, &env);
+        subscription.publish(&entries).await;
+        all_there(&store, &entries).await;
+        eventually("every fault happened", async || proxy.left() == 0 || rows(&store).await == 0).await;
+        assert_same(&store, &entries).await;
+        let metrics = subscriber.page("/metrics").await.1;
+        let given_back = "pedwatch_messages_total{outcome=\"retried\",reason=\"transient\"}";
+        assert!(metrics.contains(given_back), "{metrics}");
+        println!("{} calls failed, {} messages, 0 lost, 0 double", faults.len(), entries.len());
+    });
+}
+
+#[test]
+fn poison_alone_is_quarantined_and_not_retried() {
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("facts.db");
+        let store = Sqlite::open(&path).expect("a store");
+        let (subscription, url) = (Subscription::pull().await, format!("--store=sqlite:{}", path.display()));
+        let poison: Vec<String> = (0..300).map(|number| format!("{{\"poison\": {number}")).collect();
+        let mut subscriber =
+            Subscriber::start(folder.path(), &["pull", "--subscription", &subscription.name, &url], &[]);
+        subscription.publish(&poison).await;
+        let count = async || query::dump(&store, "quarantined").await.expect("readable").len();
+        eventually("all are in quarantine", async || count().await == poison.len()).await;
+        subscriber.terminate();
+        assert!(subscriber.ended(Duration::from_secs(10)).success());
+        assert_eq!(subscription.left().await, 0);
+        println!("{} poison messages quarantined, 0 left", poison.len());
+        assert_quarantine_command(&store, &url).await;
+    });
+}
+
+/// A person lists it, looks at one, and feeds it again after a fix: here, a store that did not take a row then.
+async fn assert_quarantine_command(store: &Sqlite, url: &str) {
+    use crate::cli::{command, run, stdout};
+    let quarantine = |args: &[&str]| run(command().arg("quarantine").args(args).arg(url), b"");
+    let list = quarantine(&["list", "--format=ndjson"]);
+    assert_eq!(stdout(&list).lines().count(), 300);
+    let first: Json = serde_json::from_str(stdout(&list).lines().next().expect("a line")).expect("JSON");
+    let id = first["quarantine_id"].as_str().expect("an id");
+    assert!(first["message_id"].is_string() && first["publish_time"].is_string(), "{first}");
+    assert!(stdout(&quarantine(&["show", id])).starts_with("{\"poison\": "));
+    assert_eq!(quarantine(&["show", "no-such-id"]).status.code(), Some(1));
+    let again = quarantine(&["replay", id]);
+    assert_eq!(
+        (stdout(&again).as_str(), again.status.code()),
+        ("0 fed again (0 new events), 1 still unreadable\n", Some(1))
+    );
+    let refused = Sample::patch("refused", "2026-09-04T20:41:03Z", 3).bytes();
+    let (_, pipeline) = fixture_store().await;
+    let pedwatch::pipeline::Assessed::Records(records) = pipeline.assess(&refused, String::new, time(PEDS_FROM)) else {
+        panic!("not a write")
+    };
+    let refusals = records.iter().map(|record| {
+        let raw = json!({"table": record.table(), "row": record.json()}).to_string();
+        Record::Quarantine(pedwatch::store::row::Quarantine {
+            quarantine_id: format!("refused-{}", record.table()),
+            quarantined_at: time(PEDS_FROM),
+            message_id: None,
+            publish_time: None,
+            reason: "refused_row".to_owned(),
+            detail: "the disk was full".to_owned(),
+            raw,
+            source: None,
+        })
+    });
+    store.append(refusals.collect()).await.expect("appended");
+    let again = quarantine(&["replay", "refused-replica_events", "refused-alert_log"]);
+    assert_eq!(stdout(&again), "2 fed again (1 new events), 0 still unreadable\n");
+    let entry = |number: usize| format!("{{\"broken\": {number}").into_bytes();
+    assert_eq!(entry(0), b"{\"broken\": 0");
+}
+
+/// A store that takes its time holds messages back in the subscription, not in our memory.
+#[test]
+fn a_slow_store_is_waited_for_in_bounded_memory() {
+    block_on(async {
+        let Dataset { name, server, store } = Dataset::new().await;
+        let proxy = Proxy::slow(server, "insertAll", Duration::from_millis(700));
+        let subscription = Subscription::pull().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = ["pull", "--subscription", &subscription.name, &format!("--store=bigquery:{name}")];
+        let address = proxy.address.to_string();
+        let env = [
+            ("BIGQUERY_EMULATOR_HOST", address.as_str()),
+            ("PEDWATCH_PULL__MAX_OUTSTANDING_MESSAGES", "50"),
+            ("PEDWATCH_ACTORS__PIPELINE", "*"),
+        ];
+        register(&store, &ped("payments", "orders-api", None, 8), PEDS_FROM).await;
+        let subscriber = Subscriber::start(folder.path(), &args, &env);
+        let padding = "x".repeat(20_000);
+        let large: Vec<Vec<u8>> = (0..400)
+            .map(|number: i64| {
+                let sample = Sample::patch(&format!("s{number}"), "2026-09-04T20:41:03Z", 2 + number % 7);
+                sample.version(number, number).set("/protoPayload/request/padding", padding.as_str()).bytes()
+            })
+            .collect();
+        subscription.publish(&large).await;
+        let mut most = 0.0_f64;
+        let begun = Instant::now();
+        while query::dump(&store, "replica_events").await.expect("readable").len() < large.len() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "{}", subscriber.log());
+            let metrics = subscriber.page("/metrics").await.1;
+            let in_flight = metrics.lines().find_map(|line| line.strip_prefix("pedwatch_messages_in_flight "));
+            most = most.max(in_flight.and_then(|text| text.parse().ok()).unwrap_or(0.0));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(most <= 50.0, "{most} messages at once");
+        let peak = subscriber.peak_mb();
+        assert!(peak < 150, "{peak} MB");
+        println!("400 messages of 20 KB through a store that takes 0.7 s: at most {most} at once, {peak} MB at most");
+    });
+}
+
+#[test]
+fn what_is_missing_at_the_start_is_named() {
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
+        let Dataset { name, server, .. } = Dataset::unmade().await;
+        let emulator = server.to_string();
+        let bigquery = format!("--store=bigquery:{name}");
+        for (args, env, parts) in [
+            (
+                &["pull", "--subscription", "projects/acme-prod/subscriptions/none", &sqlite][..],
+                &[][..],
+                &["there is no such subscription", "subscriptions/none"][..],
+            ),
+            (&["pull", &sqlite], &[], &["--subscription"]),
+            (&["serve", &sqlite], &[], &["push.audience is empty", "push.auth"]),
+            (&["serve"], &[], &["--store"]),
+            (
+                &["serve", &bigquery],
+                &[("BIGQUERY_EMULATOR_HOST", emulator.as_str()), ("PEDWATCH_PUSH__AUTH", "platform")],
+                &["create the dataset", "pedwatch schema apply"],
+            ),
+        ] {
+            let mut subscriber = Subscriber::start(folder.path(), args, env);
+            let status = subscriber.ended(Duration::from_secs(30));
+            assert!(!status.success());
+            for part in parts {
+                assert!(subscriber.log().contains(part), "{args:?}: {}", subscriber.log());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    block_on(async {
+        let Dataset { name, server, .. } = Dataset::new().await;
+        let proxy = Proxy::slow(server, "insertAll", Duration::from_secs(30));
+        let address = proxy.address.to_string();
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = format!("bigquery:{name}");
+        let (mut subscriber, url) = serve(folder.path(), &store, &[("BIGQUERY_EMULATOR_HOST", &address)]);
+        subscriber.says("ready for messages").await;
+        let body = Sample::patch("a", "2026-09-04T20:41:03Z", 3).bytes();
+        let hanging = tokio::spawn(reqwest::Client::new().post(format!("{url}/pubsub/push")).body(body).send());
+        eventually("it is being written", async || proxy.calls("insertAll") > 0).await;
+        subscriber.terminate();
+        subscriber.says("stopping: what was taken is finished first").await;
+        let begun = Instant::now();
+        subscriber.terminate();
+        assert_eq!(subscriber.ended(Duration::from_secs(2)).code(), Some(143));
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(hanging.await.expect("joined").is_err(), "it was never told that the message is safe");
+    });
+}
+
+/// An alert is never raised from a stale limit: a version registered while messages come is seen at once.
+#[test]
+fn limits_are_read_again_before_an_alert() {
+    const PIPELINE: &str = "deployer@acme-prod.iam.gserviceaccount.com";
+    on_every_store_shared(async |store| {
+        register(&*store, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
+        let consumer = Consumer::start(store.clone(), config().policy, Batching::default(), Metrics::default());
+        let consumer = consumer.await.expect("started");
+        let now = time("2026-10-01T00:00:00Z");
+        let verdict = async |id: &str, at: &str, replicas: i64| {
+            let entry = Sample::patch(id, at, replicas).actor(PIPELINE).bytes();
+            let delivery = Delivery { data: &entry, source: "test", message_id: None, publish_time: None };
+            let handled = consumer.handle(delivery, now).await;
+            assert_eq!(disposition(&handled), Disposition::Ack);
+            let Ok(Handled::Recorded(records)) = handled else { panic!("not recorded") };
+            records.iter().find_map(|record| match record {
+                Record::Event(event) => Some(event.verdict.clone()),
+                _ => None,
+            })
+        };
+        assert_eq!(verdict("a", "2026-09-04T20:41:03Z", 5).await.as_deref(), Some("over_limit"));
+        register(&*store, &ped("payments", "orders-api", None, 6), "2026-09-05T00:00:00Z").await;
+        assert_eq!(verdict("b", "2026-09-05T20:41:03Z", 5).await.as_deref(), Some("within"), "read again");
+        // What raises no alert goes by what is known until the next refresh.
+        register(&*store, &ped("payments", "orders-api", None, 2), "2026-09-06T00:00:00Z").await;
+        assert_eq!(verdict("c", "2026-09-06T20:41:03Z", 3).await.as_deref(), Some("within"));
+        consumer.refresh().await.expect("refreshed");
+        assert_eq!(verdict("d", "2026-09-06T20:41:03Z", 3).await.as_deref(), Some("over_limit"));
+        assert_eq!(query::counts(&*store, now).await.expect("counted").events, 4);
+    });
+}
