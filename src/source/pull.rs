@@ -62,7 +62,7 @@ pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consume
 }
 
 async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
-    let published = message.publish_time.and_then(|time| String::try_from(time).ok());
+    let published = message.publish_time.map(String::from);
     let delivery = Delivery {
         data: &message.data,
         source: "pull",

@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
-# Installs the BigQuery server that the tests use (local-bigquery, on DuckDB) into target/servers. Does nothing when it
-# is there. Needs Python 3.13 or newer, and PyPI.
+# Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python 3.13
+# or newer and PyPI are needed; and promtool, where Debian's packages are at hand. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+
+if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
+  root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+  root apt-get update -qq
+  root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends prometheus >/dev/null
+fi
+
 home=target/servers/bigquery
 [ -f "$home/.complete" ] && exit 0
 

@@ -3,6 +3,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     unreachable_pub,
     reason = "a test that panics has failed, as it should"
 )]
@@ -12,6 +13,8 @@ mod contract;
 mod faults;
 mod golden;
 mod laws;
+mod monitoring;
+mod oidc;
 mod ped;
 mod proxy;
 mod pubsub;
