@@ -11,7 +11,7 @@ use pedwatch::config::Config;
 use pedwatch::ped::history::{Limits, Registration};
 use pedwatch::pipeline::{Assessed, Pipeline};
 use pedwatch::store::query::versions;
-use pedwatch::store::row::{Cell, Change, Record, ReplicaEvent, Row};
+use pedwatch::store::row::{Cell, Change, Record, Row};
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, schema};
 
@@ -78,46 +78,74 @@ fn size_bytes(cell: &Cell<'_>) -> usize {
     }
 }
 
-fn weigh(records: &[Record]) {
-    let events: Vec<&ReplicaEvent> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Event(event) => Some(&**event),
-            Record::Alert(_) | Record::Quarantine(_) => None,
-        })
-        .collect();
-    let mut columns: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in &events {
-        for ((name, ..), cell) in ReplicaEvent::COLUMNS.iter().zip(event.cells()) {
-            *columns.entry(name).or_default() += size_bytes(&cell);
+/// Mean bytes of each column of a table.
+type Weights = BTreeMap<&'static str, f64>;
+
+fn weights<'r, R: Row + 'r>(rows: impl Iterator<Item = &'r R>) -> (Weights, f64) {
+    let (mut weights, mut count) = (Weights::new(), 0.0);
+    for row in rows {
+        count += 1.0;
+        for ((name, ..), cell) in R::COLUMNS.iter().zip(row.cells()) {
+            *weights.entry(name).or_default() += size_bytes(&cell) as f64;
         }
     }
-    let mean = |wanted: &dyn Fn(&str) -> bool| {
-        columns.iter().filter(|(name, _)| wanted(name)).map(|(_, bytes)| bytes).sum::<usize>() / events.len()
-    };
-    let event = mean(&|_| true);
-    let view = schema::VIEWS.iter().find(|(name, _)| *name == Change::TABLE).map(|(_, sql)| *sql).expect("a view");
-    let history = mean(&|name| view.contains(name));
-    println!("a replica_events row: {event} bytes, of which the view replica_changes reads {history}");
-    let alerts = (records.len() - events.len()) as f64 / events.len() as f64;
-    println!("{alerts:.2} alerts an event");
-    for events_a_day in [10_000_u64, 100_000, 1_000_000] {
-        let rows = events_a_day as f64 * (1.0 + alerts);
-        // A row is billed as at least 1 KB when it is streamed: https://cloud.google.com/bigquery/pricing#data_ingestion_pricing
-        let streamed = rows * 30.0 * 1_024.0;
-        let stored = rows * 365.0 * event as f64;
-        let scanned = events_a_day as f64 * 365.0 * history as f64;
-        println!(
-            "{events_a_day:>9} events a day: {:7.2} GiB streamed a month, {:8.2} GiB after a year, \
-             one question of replica_changes then reads {:8.2} GiB (a day of replica_events: {:6.3} GiB)",
-            gib(streamed),
-            gib(stored),
-            gib(scanned),
-            gib(events_a_day as f64 * event as f64),
-        );
-    }
+    weights.values_mut().for_each(|bytes| *bytes /= count);
+    (weights, count)
 }
 
-fn gib(bytes: f64) -> f64 {
-    bytes / f64::from(1 << 30)
+/// The text of a view with that of all views it uses: it names every column that is read.
+fn whole_text(name: &str) -> String {
+    let Some((_, sql)) = schema::VIEWS.iter().find(|(view, _)| *view == name) else { return String::new() };
+    let used = schema::VIEWS.iter().filter(|(view, _)| sql.contains(&format!("${{dataset}}.{view}")));
+    used.fold((*sql).to_owned(), |text, (view, _)| text + &whole_text(view))
+}
+
+fn weigh(records: &[Record]) {
+    let (events, event_count) = weights(records.iter().filter_map(|record| match record {
+        Record::Event(event) => Some(&**event),
+        Record::Alert(_) | Record::Quarantine(_) => None,
+    }));
+    let (alerts, alert_count) = weights(records.iter().filter_map(|record| match record {
+        Record::Alert(alert) => Some(&**alert),
+        Record::Event(_) | Record::Quarantine(_) => None,
+    }));
+    let (event, alert) = (events.values().sum::<f64>(), alerts.values().sum::<f64>());
+    let alerts_an_event = alert_count / event_count;
+    println!(
+        "a replica_events row: {event:.0} bytes; an alert_log row: {alert:.0} bytes; {alerts_an_event:.2} alerts an event"
+    );
+    println!("MiB that a question about one day, and about one month, reads, at 100,000 events a day after a year:");
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    println!("  {:<22} {:>9.1} {:>9.1}", "replica_events", mib(1e5 * event), mib(3e6 * event));
+    println!(
+        "  {:<22} {:>9.1} {:>9.1}",
+        "alert_log",
+        mib(1e5 * alerts_an_event * alert),
+        mib(3e6 * alerts_an_event * alert)
+    );
+    for (view, _) in schema::VIEWS {
+        let text = whole_text(view);
+        let read = |table: &str, weights: &Weights| {
+            let named =
+                weights.iter().filter(|(column, _)| text.contains(**column)).map(|(_, bytes)| bytes).sum::<f64>();
+            if text.contains(&format!("${{dataset}}.{table}")) { named } else { 0.0 }
+        };
+        let (of_events, of_alerts) = (read("replica_events", &events), alerts_an_event * read("alert_log", &alerts));
+        // A history is compared along its whole length; only `alerts` lets BigQuery leave days out.
+        let [day, month] = [1.0, 30.0].map(|days| 1e5 * (365.0 * of_events + days * of_alerts));
+        println!("  {view:<22} {:>9.1} {:>9.1}", mib(day), mib(month));
+    }
+    let history: f64 =
+        events.iter().filter(|(name, _)| whole_text(Change::TABLE).contains(**name)).map(|(_, bytes)| bytes).sum();
+    println!(
+        "GiB at other rates: streamed a month, stored after a year, read by one question of replica_changes then:"
+    );
+    for events_a_day in [1e4, 1e5, 1e6] {
+        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        // A row is billed as at least 1 KB when it is streamed: https://cloud.google.com/bigquery/pricing#data_ingestion_pricing
+        let streamed = events_a_day * 30.0 * (event.max(1_024.0) + alerts_an_event * alert.max(1_024.0));
+        let stored = events_a_day * 365.0 * (event + alerts_an_event * alert);
+        let read = events_a_day * 365.0 * history;
+        println!("  {events_a_day:>9} events a day {:>9.2} {:>9.2} {:>9.2}", gib(streamed), gib(stored), gib(read));
+    }
 }

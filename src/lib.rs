@@ -4,8 +4,11 @@
 //! ```text
 //!  source            audit              limits, policy            store
 //!  ───────           ─────              ──────────────            ─────
-//!  replay ─ bytes ─▶ decode ─▶ Write ─▶ judge(limit as of t) ─▶ sqlite
-//!                    pure      pure     pure
+//!  push  ┐                                                     ┌ sqlite   (embedded default)
+//!  pull  ├─ bytes ─▶ decode ─▶ Write ─▶ judge(limit as of t) ─▶│
+//!  replay┘           pure      pure     pure                   └ bigquery (at scale)
+//!     ▲                                                             │
+//!     └────────────── ack / nack  ◀── only after the append is durable
 //! ```
 //!
 //! Facts are append-only and carry deterministic ids; whatever depends on order (previous value, current value, peaks)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use chrono::Utc;
@@ -57,11 +57,7 @@ pub async fn serve(
     };
     let room = Semaphore::new(config.max_in_flight);
     let push = Arc::new(Push { consumer, verifier, room, trace_project });
-    let routes = Router::new()
-        .route(PATH, post(take))
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .with_state(push)
-        .merge(health.routes());
+    let routes = Router::new().route(PATH, post(take)).with_state(push).merge(health.routes());
     let port = config.port;
     let listener = TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("push.port is {port}"))?;
     tracing::info!(port, path = PATH, "ready for messages");
@@ -81,7 +77,9 @@ pub async fn serve(
 }
 
 /// Answers 204 only when the message is durable, or nothing of it is to be kept.
-async fn take(State(push): State<Arc<Push>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+///
+/// The body of a caller who is not let in is not even read, and no more bodies are held than there is room for.
+async fn take(State(push): State<Arc<Push>>, headers: HeaderMap, body: Body) -> StatusCode {
     let Ok(_room) = push.room.try_acquire() else { return StatusCode::TOO_MANY_REQUESTS };
     if let Some(verifier) = &push.verifier {
         match verifier.verify(header_text(&headers, header::AUTHORIZATION.as_str()), Utc::now()).await {
@@ -100,6 +98,7 @@ async fn take(State(push): State<Arc<Push>>, headers: HeaderMap, body: Bytes) ->
             }
         }
     }
+    let Ok(body) = to_bytes(body, BODY_MAX_BYTES).await else { return StatusCode::PAYLOAD_TOO_LARGE };
     // With unwrapped messages, what is known of one stands in headers.
     let delivery = Delivery {
         data: &body,

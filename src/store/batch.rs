@@ -47,6 +47,12 @@ struct Submission {
     answer: oneshot::Sender<Answer>,
 }
 
+impl Submission {
+    fn size_bytes(&self) -> usize {
+        self.records.iter().map(Record::size_bytes).sum()
+    }
+}
+
 /// Gathers rows and appends them together, as long as it lives. Nobody who waits for an answer is forgotten.
 #[derive(Debug)]
 pub struct Batcher {
@@ -82,18 +88,19 @@ async fn gather(
     let room = Arc::new(Semaphore::new(batching.in_flight));
     while let Some(first) = submitted.recv().await {
         let due = Instant::now() + batching.wait;
+        let (mut rows, mut bytes) = (first.records.len(), first.size_bytes());
         let mut batch = vec![first];
-        let full = |batch: &[Submission]| {
-            let records = || batch.iter().flat_map(|submission| &submission.records);
-            records().count() >= batching.rows || records().map(Record::size_bytes).sum::<usize>() >= batching.bytes
-        };
-        while !full(&batch) {
+        while rows < batching.rows && bytes < batching.bytes {
             match timeout_at(due, submitted.recv()).await {
-                Ok(Some(submission)) => batch.push(submission),
+                Ok(Some(submission)) => {
+                    rows += submission.records.len();
+                    bytes += submission.size_bytes();
+                    batch.push(submission);
+                }
                 Ok(None) | Err(_) => break,
             }
         }
-        metrics.batch_rows.observe(batch.iter().map(|submission| submission.records.len()).sum::<usize>() as f64);
+        metrics.batch_rows.observe(rows as f64);
         // While there is no room, more gather in the queue, and then callers wait: that is the back-pressure.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let store = Arc::clone(&store);

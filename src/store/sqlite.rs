@@ -17,6 +17,13 @@ use crate::ped::history::Registration;
 /// most some hundred.
 const BUSY_TIMEOUT_MS: u32 = 10_000;
 
+/// Pages kept in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
+const CACHE_KIB: u32 = 32 << 10;
+
+/// Pages (of 4 KiB) in the log before they are copied into the database: several of a replay's batches, so that a page
+/// that each of them touches is copied once.
+const CHECKPOINT_PAGES: u32 = 8_192;
+
 /// An open database.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
@@ -42,8 +49,10 @@ impl Sqlite {
 
     fn set_up(mut connection: Connection) -> Result<Self, StoreError> {
         // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
-        let pragmas =
-            format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+        let pragmas = format!(
+            "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+        );
         connection.execute_batch(&pragmas).map_err(|error| store_error(&error))?;
         migrate(&mut connection).map_err(|error| store_error(&error))?;
         Ok(Sqlite { connection: Arc::new(Mutex::new(connection)) })

@@ -23,4 +23,5 @@ mod schema;
 mod servers;
 mod subscriber;
 mod support;
+mod terraform;
 mod views;

@@ -31,6 +31,22 @@ fn the_row_types_are_the_schema_files() {
     }
 }
 
+/// BigQuery leaves days out when a condition on the time column can be asked before the rows are numbered, which it can
+/// when the numbering is by that column too.
+#[test]
+fn a_question_about_some_days_of_alerts_reads_only_these() {
+    let fields = schema::table("alert_log").expect("a schema");
+    let time = schema::time_column(&fields).expect("a time");
+    let (_, view) = schema::VIEWS.iter().find(|(name, _)| *name == "alerts").expect("a view");
+    assert!(view.contains(&format!("PARTITION BY {time}, ")), "{view}");
+    for (table, _) in TABLES {
+        let fields = schema::table(table).expect("a schema");
+        let ddl = schema::create_table(table, "d", Some(30)).expect("a table");
+        assert!(ddl.contains(&format!("PARTITION BY DATE({})", schema::time_column(&fields).expect("a time"))));
+        assert_eq!(ddl.contains("partition_expiration_days = 30"), table != "deployment_config", "{table}");
+    }
+}
+
 /// Purity is a list of imports: the rooms that decide know no client, no runtime, no clock and no file.
 #[test]
 fn the_pure_rooms_import_nothing_impure() {

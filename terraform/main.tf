@@ -1,0 +1,21 @@
+# GKE audit logs → sink → Pub/Sub → pedwatch on Cloud Run → BigQuery.
+data "google_project" "this" {
+  project_id = var.project
+}
+
+locals {
+  labels = merge({ app = var.name }, var.labels)
+
+  # Google's own identity of Pub/Sub in this project, which dead-letters and signs push tokens.
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+module "sink" {
+  source = "./modules/sink"
+
+  name       = var.name
+  scope      = var.scope
+  clusters   = var.clusters
+  namespaces = var.namespaces
+  topic      = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
+}

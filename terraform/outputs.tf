@@ -1,0 +1,34 @@
+output "topic" {
+  description = "The topic that sinks write to; another project's sink module takes it."
+  value       = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
+}
+
+output "filter" {
+  description = "What the sink exports, in Logging's query language; `gcloud logging read` takes it."
+  value       = module.sink.filter
+}
+
+output "store" {
+  description = "Where facts are kept, as pedwatch's --store takes it."
+  value       = local.settings["store.url"]
+}
+
+output "service_url" {
+  description = "URL of the service; null with pull."
+  value       = one(google_cloud_run_v2_service.this[*].uri)
+}
+
+output "consumer" {
+  description = "The identity that records facts."
+  value       = google_service_account.consumer.email
+}
+
+output "registrar" {
+  description = "The identity that registers PEDs: let the pipeline impersonate it."
+  value       = google_service_account.registrar.email
+}
+
+output "dead_letters" {
+  description = "The subscription where messages are that were given up."
+  value       = google_pubsub_subscription.dead_letters.id
+}
