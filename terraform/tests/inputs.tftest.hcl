@@ -1,4 +1,7 @@
-# Wrong inputs are refused before anything is planned, with a message that says what would be right.
+# Wrong inputs are refused before anything is planned, with a message that says what would be right. The provider is mocked
+# by its schema, so this needs no credentials.
+mock_provider "google" {}
+
 variables {
   project             = "acme-prod"
   region              = "europe-west1"

@@ -25,23 +25,38 @@ const EXAMPLES: [&str; 3] = ["push", "organization", "pull"];
 /// A copy of `terraform/` to work in, and a provider to work with.
 struct Workspace {
     folder: tempfile::TempDir,
-    reattach: String,
+    /// How Terraform finds the stand-in; it looks for the real provider otherwise.
+    reattach: Option<String>,
 }
 
 impl Workspace {
     async fn new(version: &str) -> Self {
+        let reattach = Provider::load(&root().join("tests/terraform").join(version)).serve().await;
+        Workspace { reattach: Some(reattach), ..Self::with_the_real_provider() }
+    }
+
+    fn with_the_real_provider() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         copy(&root().join("terraform"), folder.path());
-        let reattach = Provider::load(&root().join("tests/terraform").join(version)).serve().await;
-        Workspace { folder, reattach }
+        Workspace { folder, reattach: None }
+    }
+
+    async fn assert_valid(&self) {
+        self.must(".", &["fmt", "-check", "-recursive", "-diff"]).await;
+        self.must(".", &["init", "-backend=false", "-input=false"]).await;
+        self.must(".", &["validate"]).await;
+        let tested = self.must(".", &["test", "-no-color"]).await;
+        assert!(tested.contains("16 passed, 0 failed"), "{tested}");
     }
 
     /// Runs Terraform in a folder of the copy. The provider is served by this thread's runtime, which must not block.
     async fn terraform(&self, folder: &str, args: &[&str]) -> Output {
         let mut command = Command::new("terraform");
         command.args(args).current_dir(self.folder.path().join(folder));
-        command.env("TF_REATTACH_PROVIDERS", &self.reattach).env("TF_CLI_CONFIG_FILE", "/dev/null");
         command.env("CHECKPOINT_DISABLE", "1").env("TF_IN_AUTOMATION", "1");
+        if let Some(reattach) = &self.reattach {
+            command.env("TF_REATTACH_PROVIDERS", reattach).env("TF_CLI_CONFIG_FILE", "/dev/null");
+        }
         let run = tokio::task::spawn_blocking(move || command.output());
         run.await.expect("joined").expect("terraform 1.9 or newer is needed")
     }
@@ -418,12 +433,11 @@ fn every_example_keeps_every_contract_on_both_versions_of_the_provider() {
 fn the_module_is_formatted_and_valid_and_refuses_wrong_inputs() {
     block_on(async {
         for version in VERSIONS {
-            let workspace = Workspace::new(version).await;
-            workspace.must(".", &["fmt", "-check", "-recursive", "-diff"]).await;
-            workspace.must(".", &["init", "-backend=false", "-input=false"]).await;
-            workspace.must(".", &["validate"]).await;
-            let tested = workspace.must(".", &["test", "-no-color"]).await;
-            assert!(tested.contains("13 passed, 0 failed"), "{tested}");
+            Workspace::new(version).await.assert_valid().await;
+        }
+        // Where the registry is at hand, whose provider needs no credentials for this: it is mocked by its schema.
+        if std::env::var_os("TERRAFORM_REAL_PROVIDER").is_some() {
+            Workspace::with_the_real_provider().assert_valid().await;
         }
     });
 }
