@@ -75,7 +75,12 @@ fn naive(bytes: &[u8]) -> Option<(String, String, i64, DateTime<Utc>)> {
 
 fn pipeline() -> Pipeline {
     let versions: Vec<DeploymentConfig> = (0..generate::DEPLOYMENTS).map(version).collect();
-    Pipeline::new(Config::load(None, []).expect("defaults").policy, Limits::new(&versions))
+    Pipeline::new(
+        Config::load(None, [generate::PIPELINE].map(|(name, value)| (name.to_owned(), value.to_owned())))
+            .expect("defaults")
+            .policy,
+        Limits::new(&versions),
+    )
 }
 
 fn version(number: u64) -> DeploymentConfig {

@@ -69,6 +69,7 @@ fn replay(input: &Path, peds: &Path, store: &Path) -> (Duration, u64) {
     let begun = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_pedwatch"))
         .args(["replay", "--format", "json", "--store", &format!("sqlite:{}", store.display())])
+        .env(generate::PIPELINE.0, generate::PIPELINE.1)
         .arg("--ped")
         .arg(peds)
         .arg(input)

@@ -53,7 +53,12 @@ async fn records(store: &dyn Store) -> Vec<Record> {
         store.register(registration).await.expect("registered");
     }
     let limits = Limits::new(&versions(store).await.expect("readable"));
-    let pipeline = Pipeline::new(Config::load(None, []).expect("defaults").policy, limits);
+    let pipeline = Pipeline::new(
+        Config::load(None, [generate::PIPELINE].map(|(name, value)| (name.to_owned(), value.to_owned())))
+            .expect("defaults")
+            .policy,
+        limits,
+    );
     let assess = |number| match pipeline.assess(&generate::entry(number, 7 << 10), String::new, Utc::now()) {
         Assessed::Records(records) => records,
         Assessed::Ignored(_) => Vec::new(),

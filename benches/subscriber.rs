@@ -54,6 +54,7 @@ fn pedwatch(folder: &Path, name: &str, peds: &Path) -> (Command, u16) {
     let metrics = servers::free_address().port();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pedwatch"));
     command.env("PEDWATCH_STORE__URL", store).env("PEDWATCH_CONSUMER__METRICS_PORT", metrics.to_string());
+    command.env(generate::PIPELINE.0, generate::PIPELINE.1);
     command.env("RUST_LOG", "error").stdout(Stdio::null());
     (command, metrics)
 }

@@ -31,8 +31,9 @@ pub(super) struct PullArgs {
 
 pub(super) async fn serve(args: Args, config: &Config) -> Result<ExitCode> {
     let shutdown = Shutdown::on_signal()?;
+    let trace_project = trace_project(args.store.as_ref().or(config.store.as_ref()));
     let (consumer, health) = start(args, config, &shutdown).await?;
-    push::serve(&config.push, trace_project(config), consumer, health, shutdown).await?;
+    push::serve(&config.push, trace_project, consumer, health, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,10 +72,10 @@ async fn refresh(consumer: Arc<Consumer>, every: std::time::Duration) {
     }
 }
 
-/// Traces are the project's that the service runs in, which is the one of its dataset unless it says otherwise.
-fn trace_project(config: &Config) -> Option<String> {
-    match &config.store {
-        Some(StoreUrl::BigQuery(name)) => Some(name.project.clone()),
-        _ => None,
+/// Traces are the project's that the service runs in: the one of its dataset.
+fn trace_project(store: Option<&StoreUrl>) -> Option<String> {
+    match store? {
+        StoreUrl::BigQuery(name) => Some(name.project.clone()),
+        StoreUrl::Sqlite(_) => None,
     }
 }

@@ -169,7 +169,17 @@ fn every_form_of_input_is_read_alike() {
     let args = ["replay", "--format", "json", "--ped", "fixtures/ped", "-"];
     assert_eq!(figures(&run(command().args(args), lines.as_bytes())), expected, "standard input");
     assert_eq!(figures(&run(command().args(args), &gzip(lines.as_bytes()))), expected, "gzip on standard input");
+    // As `gcloud pubsub subscriptions pull --format=json` prints what is pulled from a dead-letter topic.
+    let pulled: Vec<Json> = pushed
+        .lines()
+        .map(|line| {
+            let body: Json = serde_json::from_str(line).expect("JSON");
+            json!({"ackId": "a", "deliveryAttempt": 100, "message": body["message"]})
+        })
+        .collect();
+    let dead_letters = figures(&run(command().args(args), &serde_json::to_vec_pretty(&pulled).expect("JSON")));
     let mut pushed = figures(&run(command().args(args), pushed.as_bytes()));
+    assert_eq!(dead_letters, pushed, "dead letters");
     pushed["entries"] = json!(entries.len());
     pushed["events"] = json!(pushed["events"].as_u64().expect("a number") + already_pushed as u64);
     pushed["alerts"] = expected["alerts"].clone();

@@ -25,15 +25,20 @@ pub struct Subscription {
 impl Subscription {
     /// One to pull from.
     pub async fn pull() -> Self {
-        Self::new(json!({})).await
+        Self::with(json!({})).await
+    }
+
+    /// One to pull from, which confirms acknowledgements.
+    pub async fn exactly_once() -> Self {
+        Self::with(json!({"enableExactlyOnceDelivery": true})).await
     }
 
     /// One that posts to this server.
     pub async fn push(endpoint: &str) -> Self {
-        Self::new(json!({"pushEndpoint": endpoint})).await
+        Self::with(json!({"pushConfig": {"pushEndpoint": endpoint}})).await
     }
 
-    async fn new(push: Json) -> Self {
+    async fn with(more: Json) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let http = Client::new();
@@ -42,8 +47,9 @@ impl Subscription {
         let subscription = Subscription { http, topic, name };
         subscription.call("PUT", &subscription.topic, &json!({})).await;
         let retry = json!({"minimumBackoff": "0.1s", "maximumBackoff": "1s"});
-        let body =
-            json!({"topic": subscription.topic, "ackDeadlineSeconds": 10, "pushConfig": push, "retryPolicy": retry});
+        let mut body = json!({"topic": subscription.topic, "ackDeadlineSeconds": 10, "retryPolicy": retry});
+        let body_members = body.as_object_mut().expect("an object");
+        body_members.extend(more.as_object().expect("an object").clone());
         subscription.call("PUT", &subscription.name, &body).await;
         subscription
     }

@@ -146,10 +146,17 @@ fn pushed_messages_leave_what_replay_leaves() {
         let entries = unwrapped(traffic());
         subscription.publish(&entries).await;
         all_there(&store, &entries).await;
+        let traced = reqwest::Client::new().post(format!("{url}/pubsub/push")).body(distinct(1).remove(0));
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let traced = traced.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01")).send().await;
+        assert_eq!(traced.expect("an answer").status().as_u16(), 204);
+        let wanted = format!("\"logging.googleapis.com/trace\":\"projects/acme-prod/traces/{trace}\"");
+        assert!(subscriber.log().contains(&wanted), "{}", subscriber.log());
         subscriber.terminate();
         assert!(subscriber.ended(Duration::from_secs(10)).success(), "{}", subscriber.log());
-        assert_same(&store, &entries).await;
         assert_log(&subscriber.log());
+        let entries = [entries, distinct(1)].concat();
+        assert_same(&store, &entries).await;
     });
 }
 
@@ -421,6 +428,34 @@ fn what_is_missing_at_the_start_is_named() {
                 assert!(subscriber.log().contains(part), "{args:?}: {}", subscriber.log());
             }
         }
+    });
+}
+
+/// What was taken is written and acknowledged before it exits, and nothing more is taken.
+#[test]
+fn a_signal_in_the_middle_finishes_what_was_taken() {
+    block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("facts.db");
+        let store = Sqlite::open(&path).expect("a store");
+        register_fixtures(&store).await;
+        let (subscription, url) = (Subscription::exactly_once().await, format!("--store=sqlite:{}", path.display()));
+        let args = ["pull", "--subscription", &subscription.name, &url];
+        let slow = [("PEDWATCH_CONSUMER__BATCH_WAIT_MS", "3000"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "10000")];
+        let mut subscriber = Subscriber::start(folder.path(), &args, &slow);
+        let entries = distinct(30);
+        subscription.publish(&entries).await;
+        eventually("it has them all", async || {
+            subscriber.page("/metrics").await.1.contains("pedwatch_messages_in_flight 30")
+        })
+        .await;
+        assert_eq!(rows(&store).await, 0);
+        subscriber.terminate();
+        subscriber.says("stopping").await;
+        assert_eq!(subscriber.page("/readyz").await.0, 503);
+        assert!(subscriber.ended(Duration::from_secs(10)).success(), "{}", subscriber.log());
+        assert_same(&store, &entries).await;
+        assert_eq!(subscription.left().await, 0, "everything is acknowledged");
     });
 }
 

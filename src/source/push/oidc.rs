@@ -135,3 +135,50 @@ impl Verifier {
         Ok(set.keys.iter().filter_map(key).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Serves these key ids, until there are none: then it fails.
+    fn certs_server(ids: Arc<Mutex<Vec<&'static str>>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = client.read(&mut [0; 4096]);
+                let ids = ids.lock().expect("whole").clone();
+                let key = |id: &&str| format!(r#"{{"kty":"RSA","alg":"RS256","kid":"{id}","n":"AQAB","e":"AQAB"}}"#);
+                let body = format!(r#"{{"keys":[{}]}}"#, ids.iter().map(key).collect::<Vec<_>>().join(","));
+                let status = if ids.is_empty() { "500 Error" } else { "200 OK" };
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                let _ = client.write_all(format!("{head}{body}").as_bytes());
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn keys_are_kept_rotated_and_outlive_an_outage() {
+        // The client wants a provider of cryptography even for plain HTTP.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let ids = Arc::new(Mutex::new(vec!["old"]));
+        let verifier = Verifier::new("aud", "who", &certs_server(Arc::clone(&ids))).expect("whole");
+        let start = Utc::now();
+        let known =
+            async |id: &str, seconds: i64| verifier.key(id, start + chrono::Duration::seconds(seconds)).await.is_ok();
+        assert!(known("old", 0).await);
+        *ids.lock().expect("whole") = vec!["old", "new"];
+        assert!(!known("new", 1).await, "made-up ids do not make us ask Google each time");
+        assert!(known("new", 31).await, "a new key is found");
+        ids.lock().expect("whole").clear();
+        assert!(known("old", 40).await && known("old", 7_200).await, "known keys outlive an outage of Google's");
+        *ids.lock().expect("whole") = vec!["new"];
+        assert!(!known("old", 14_400).await, "a key that Google has dropped is dropped");
+    }
+}
