@@ -66,9 +66,17 @@ fn wait_for(address: SocketAddr, log: &Path) {
     }
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, and that stays free until it is used, and while its server is started again: its
+/// port is below those that the system gives to connections (from 32768 on Linux), and given once in this process.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(number % 12_000).expect("small");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("an address");
+        }
+    }
 }
 
 /// How a server at this address is reached.

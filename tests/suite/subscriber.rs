@@ -15,7 +15,7 @@ use crate::proxy::{Fault, Proxy};
 use crate::pubsub::{Subscriber, Subscription, eventually};
 use crate::servers::{Dataset, free_address};
 use crate::support::{
-    PEDS_FROM, Sample, VIEWS, all_entries, block_on, config, contents, fixture_store, fixtures, handle,
+    PEDS_FROM, Sample, VIEWS, all_entries, block_on, block_on_alone, config, contents, fixture_store, fixtures, handle,
     on_every_store_shared, ped, register, register_fixtures, time,
 };
 
@@ -189,22 +189,25 @@ fn the_answer_to_a_push_is_the_disposition() {
 }
 
 /// The consumer is killed while messages flow, at moments that nobody chose. `TEST_KILLS` sets how often.
+///
+/// It runs alone: starved of CPU, the emulator stops to push again what a kill cut off, though it still has it.
 #[test]
 fn killing_the_consumer_at_any_moment_changes_nothing_in_the_end() {
     let kills: u64 = std::env::var("TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    block_on(async {
+    block_on_alone(async {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("facts.db");
         let store = Sqlite::open(&path).expect("a store");
         register_fixtures(&store).await;
         let address = free_address();
-        let subscription = Subscription::push(&format!("http://{address}/pubsub/push")).await;
+        let endpoint = format!("http://{address}/pubsub/push");
+        let subscription = Subscription::push(&endpoint).await;
         let (port, url) = (address.port().to_string(), format!("--store=sqlite:{}", path.display()));
         // Slow batches, so that a kill finds some messages not yet written, and some written and not answered for.
         let env =
             [("PORT", port.as_str()), ("PEDWATCH_PUSH__AUTH", "platform"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "5")];
         let mut entries = unwrapped(traffic());
-        entries.extend(distinct(2_000));
+        entries.extend(distinct(800));
         let per_round = entries.len() / kills as usize + 1;
         for (kill, round) in entries.chunks(per_round).enumerate() {
             let mut subscriber = Subscriber::start(folder.path(), &["serve", &url], &env);
@@ -214,7 +217,7 @@ fn killing_the_consumer_at_any_moment_changes_nothing_in_the_end() {
             subscriber.kill();
         }
         let begun = Instant::now();
-        let _subscriber = Subscriber::start(folder.path(), &["serve", &url], &env);
+        let _last = Subscriber::start(folder.path(), &["serve", &url], &env);
         all_there(&store, &entries).await;
         assert_same(&store, &entries).await;
         println!(
@@ -286,12 +289,13 @@ fn a_store_that_is_down_and_back_loses_nothing() {
         let subscriber = Subscriber::start(folder.path(), &args, &env);
         subscription.publish(&entries).await;
         all_there(&store, &entries).await;
-        eventually("every fault happened", async || proxy.left() == 0 || rows(&store).await == 0).await;
         assert_same(&store, &entries).await;
         let metrics = subscriber.page("/metrics").await.1;
         let given_back = "pedwatch_messages_total{outcome=\"retried\",reason=\"transient\"}";
         assert!(metrics.contains(given_back), "{metrics}");
-        println!("{} calls failed, {} messages, 0 lost, 0 double", faults.len(), entries.len());
+        let failed = faults.len() - proxy.left();
+        assert!(failed >= 40, "the outage lasted for {failed} calls");
+        println!("{failed} calls failed, {} messages, 0 lost, 0 double", entries.len());
     });
 }
 
@@ -374,6 +378,7 @@ fn a_slow_store_is_waited_for_in_bounded_memory() {
         ];
         register(&store, &ped("payments", "orders-api", None, 8), PEDS_FROM).await;
         let subscriber = Subscriber::start(folder.path(), &args, &env);
+        subscriber.says("pulling").await;
         let padding = "x".repeat(20_000);
         let large: Vec<Vec<u8>> = (0..400)
             .map(|number: i64| {
