@@ -18,7 +18,6 @@ use crate::servers::{free_address, pubsub};
 /// A topic with one subscription.
 pub struct Subscription {
     http: Client,
-    emulator: SocketAddr,
     topic: String,
     pub name: String,
 }
@@ -26,31 +25,26 @@ pub struct Subscription {
 impl Subscription {
     /// One to pull from.
     pub async fn pull() -> Self {
-        Self::with(pubsub(), json!({})).await
+        Self::with(json!({})).await
     }
 
     /// One to pull from, which confirms acknowledgements.
     pub async fn exactly_once() -> Self {
-        Self::with(pubsub(), json!({"enableExactlyOnceDelivery": true})).await
+        Self::with(json!({"enableExactlyOnceDelivery": true})).await
     }
 
     /// One that posts to this server.
     pub async fn push(endpoint: &str) -> Self {
-        Self::push_from(pubsub(), endpoint).await
+        Self::with(json!({"pushConfig": {"pushEndpoint": endpoint}})).await
     }
 
-    /// As [`Subscription::push`], on this emulator.
-    pub async fn push_from(emulator: SocketAddr, endpoint: &str) -> Self {
-        Self::with(emulator, json!({"pushConfig": {"pushEndpoint": endpoint}})).await
-    }
-
-    async fn with(emulator: SocketAddr, more: Json) -> Self {
+    async fn with(more: Json) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let http = Client::new();
         let topic = format!("projects/acme-prod/topics/audit-{number}");
         let name = format!("projects/acme-prod/subscriptions/pedwatch-{number}");
-        let subscription = Subscription { http, emulator, topic, name };
+        let subscription = Subscription { http, topic, name };
         subscription.call("PUT", &subscription.topic, &json!({})).await;
         let retry = json!({"minimumBackoff": "0.1s", "maximumBackoff": "1s"});
         let mut body = json!({"topic": subscription.topic, "ackDeadlineSeconds": 10, "retryPolicy": retry});
@@ -76,7 +70,7 @@ impl Subscription {
     }
 
     async fn call(&self, method: &str, path: &str, body: &Json) -> Json {
-        let url = format!("http://{}/v1/{path}", self.emulator);
+        let url = format!("http://{}/v1/{path}", pubsub());
         let request = self.http.request(method.parse().expect("a method"), url).body(body.to_string());
         let answer = request.header("content-type", "application/json").send().await.expect("the emulator");
         assert!(answer.status().is_success(), "{method} {path}: {}", answer.text().await.unwrap_or_default());

@@ -98,16 +98,7 @@ fn fresh_name() -> DatasetName {
     format!("acme-prod.test_{}_{number}", std::process::id()).parse().expect("a name")
 }
 
-/// Address of a Pub/Sub emulator that nobody else uses.
-pub fn own_pubsub() -> SocketAddr {
-    static SERVERS: Mutex<Vec<Server>> = Mutex::new(Vec::new());
-    let server = start_pubsub();
-    let address = server.address;
-    SERVERS.lock().unwrap_or_else(PoisonError::into_inner).push(server);
-    address
-}
-
-/// Address of the Pub/Sub emulator that the other tests of this process share.
+/// Address of the Pub/Sub emulator which all tests of this process share.
 pub fn pubsub() -> SocketAddr {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(start_pubsub).address

@@ -1,7 +1,7 @@
 //! What the tests share: the fixtures, a pipeline over a store, and entries made to measure.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
@@ -249,22 +249,8 @@ impl Sample {
     }
 }
 
-/// Held by every test that runs a future: together, or alone.
-static RUNNING: RwLock<()> = RwLock::new(());
-
 /// Runs a future to its end on this thread.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let _together = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
-    run(future)
-}
-
-/// As [`block_on`], while no other test does.
-pub fn block_on_alone<T>(future: impl Future<Output = T>) -> T {
-    let _alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
-    run(future)
-}
-
-fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
