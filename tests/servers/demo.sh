@@ -35,7 +35,7 @@ subscription=projects/acme-prod/subscriptions/pedwatch
 call "$pubsub" "v1/$topic" --request PUT --data '{}' >/dev/null
 call "$pubsub" "v1/$subscription" --request PUT --data "{\"topic\": \"$topic\", \"ackDeadlineSeconds\": 10}" >/dev/null
 
-pedwatch pull --subscription "$subscription" &
+target/release/pedwatch --config fixtures/pedwatch.toml pull --subscription "$subscription" &
 subscriber=$!
 while read -r entry; do
   data=$(base64 --wrap=0 <<<"$entry")
