@@ -120,7 +120,7 @@ impl Pipeline {
 
     /// The limits as they are known now. Do not hold them across an `await`.
     pub fn limits(&self) -> RwLockReadGuard<'_, Limits> {
-        // They are whole even when a thread panicked: each change of them is one assignment.
+        // Poison does not matter: whoever changes them has read what to put there before, and cannot fail half-way.
         self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -73,8 +73,7 @@ impl BigQuery {
 
     /// Puts the dataset before the tables.
     pub(super) fn in_dataset(&self, sql: &str) -> String {
-        let name = &self.shared.name;
-        sql.replace("${dataset}", &format!("`{}`.{}", name.project, name.dataset))
+        sql.replace("${dataset}", &self.quoted())
     }
 }
 
