@@ -195,6 +195,22 @@ fn text_and_extremes_come_back_as_they_were() {
     });
 }
 
+/// A quarantine row has to get through BigQuery's 10 MB for one, whatever the input was.
+#[test]
+fn a_long_input_is_quarantined_by_its_beginning() {
+    let text = vec![b'"'; 6 << 20];
+    let control = vec![1; 6 << 20];
+    on_every_store(async |store| {
+        let tally = handle(store, &pipeline(store).await, &[&text, &control], time(NOW)).await;
+        assert_eq!(tally.stored_events, 0);
+        let report = query::report(store, time(NOW), 10).await.expect("readable");
+        let mut raws: Vec<&str> = report.quarantined.iter().map(|row| row.raw.as_str()).collect();
+        raws.sort_unstable();
+        assert!(raws.iter().all(|raw| raw.len() < 5 << 20 && raw.ends_with('…')), "{:?}", raws.len());
+        assert!(raws[0].starts_with("\"\"") && raws[1].starts_with("base64:AQEB"));
+    });
+}
+
 #[test]
 fn a_large_batch_is_written_whole() {
     on_every_store(async |store| {
