@@ -236,7 +236,8 @@ impl<'a> Body<'a> {
 
     /// Whether this is a `Status` instead of an object.
     pub(super) fn is_status(&self) -> bool {
-        self.kind() == Some("Status") || self.outcome.get().is_some() && self.metadata.as_ref().is_none_or(|m| m.uid.get().is_none())
+        self.kind() == Some("Status")
+            || self.outcome.get().is_some() && self.metadata.as_ref().is_none_or(|m| m.uid.get().is_none())
     }
 
     /// The metadata of the one object that this is, or that it is a Table of.

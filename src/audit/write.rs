@@ -67,7 +67,9 @@ impl Ignored {
             Ignored::NotStored => "the resourceVersion did not move, so nothing was stored (no change, or a dry run)",
             Ignored::ReplicasNotTouched => "the patch leaves the number alone",
             Ignored::NothingDeleted => "it found nothing to delete",
-            Ignored::OperationBegun => "a cluster's deletion began; the operation's last entry tells whether it happened",
+            Ignored::OperationBegun => {
+                "a cluster's deletion began; the operation's last entry tells whether it happened"
+            }
         }
     }
 }

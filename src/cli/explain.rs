@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 use super::{PedPath, open_store, register_peds, report};
 use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Limits;
-use crate::pipeline::{Pipeline, open};
 use crate::id;
 use crate::names::Named;
+use crate::ped::history::Limits;
+use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy};
 use crate::source::files;
-use crate::store::sqlite::Sqlite;
 use crate::store::query;
+use crate::store::sqlite::Sqlite;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -85,7 +85,9 @@ fn unreadable(error: &DecodeError) -> String {
 fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> String {
     match decoded {
         Err(error) => unreadable(&error),
-        Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => format!("not a change ({reason}): {}", reason.explain()),
+        Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => {
+            format!("not a change ({reason}): {}", reason.explain())
+        }
         Ok(Decoded::Writes(writes)) => {
             writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n")
         }

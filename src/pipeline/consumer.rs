@@ -181,9 +181,8 @@ impl Consumer {
     /// judged at the next reading of limits.
     fn put_on_the_list(&self, records: &[Record], now: DateTime<Utc>) {
         let limits = self.pipeline.limits();
-        let is_due = |event: &ReplicaEvent| {
-            event.needs_its_order() || limits.begins_between(event, event.event_time, now)
-        };
+        let is_due =
+            |event: &ReplicaEvent| event.needs_its_order() || limits.begins_between(event, event.event_time, now);
         let due = records.iter().filter_map(|record| match record {
             Record::Event(event) if is_due(event) => Some(event.namespace.clone()),
             _ => None,
