@@ -202,7 +202,7 @@ fn metadata_server() -> SocketAddr {
 #[test]
 fn a_dataset_is_made_widened_and_never_narrowed() {
     block_on(async {
-        let Dataset { name, server, store } = Dataset::new().await;
+        let Dataset { name, server, store } = Dataset::with_views().await;
         let schema = |what: &str| {
             let mut command = command();
             command.args(["schema", what, &format!("--store=bigquery:{name}")]);
