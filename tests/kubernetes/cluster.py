@@ -219,6 +219,7 @@ class Cluster:
         while True:
             try:
                 self.get("/readyz")
+                self.get("/api/v1/namespaces/default")
                 return
             except OSError as error:
                 for process in self.processes:

@@ -1,0 +1,1 @@
+def run(driver, writes, seed): pass
