@@ -29,6 +29,7 @@ USERS = {
     "alice": ("alice@example.com", ["developers"]),
     "bob": ("bob@example.com", ["viewers"]),
     "carol": ("carol@example.com", ["developers"]),
+    "dora": ("dora@example.com", ["developers"]),
     "pipeline": ("deployer@acme-prod.iam.gserviceaccount.com", ["developers"]),
     "argocd": ("system:serviceaccount:argocd:argocd-application-controller", ["developers"]),
     "autoscaler": ("system:vpa-recommender", ["system:masters"]),
@@ -122,15 +123,19 @@ class Cluster:
         self.wait_for_controllers()
 
     def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in reversed(self.processes):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        while self.processes:
+            self.stop_last()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop_last(self):
+        """The controllers, then the API server, then etcd."""
+        process = self.processes.pop()
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def run(self, name, *arguments):
         log = (self.folder / f"{name}.log").open("w")

@@ -35,6 +35,8 @@ def main():
             matrix.run(driver, options.only)
         if options.random:
             chance.run(driver, options.random, options.seed)
+        # Nobody writes any more.
+        cluster.stop_last()
         found = truth(watch, driver)
         events = audit.read(cluster.audit_log, begin)
     entries = audit.entries(events, conversion(options, driver))

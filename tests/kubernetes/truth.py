@@ -91,12 +91,13 @@ class Calls:
 
     def who_ended(self, last):
         uid, finalizers = last["metadata"]["uid"], last["metadata"].get("finalizers") or []
-        found = self.ends.get(uid) or self.collections.get(uid) or set()
+        finds_nobody = set(finalizers) & {"foregroundDeletion", "orphan"}
+        found = self.ends.get(uid) or (not finds_nobody and self.collections.get(uid)) or set()
         if len(found) == 1:
             return USERS[next(iter(found))][0]
         if found:
             return None
-        if set(finalizers) & {"foregroundDeletion", "orphan"} or last["metadata"].get("ownerReferences"):
+        if finds_nobody or last["metadata"].get("ownerReferences"):
             return GARBAGE_COLLECTOR
         return NAMESPACE_CONTROLLER if last["metadata"]["namespace"] in self.driver.namespaces_deleted else None
 
