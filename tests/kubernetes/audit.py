@@ -54,7 +54,10 @@ def entries(events, options):
 
 
 def wanted(event, options):
-    if event["stage"] not in ("ResponseComplete", "Panic") or event["auditID"] in options.left_out:
+    # A caller that is not known is turned away before there is a later stage.
+    unknown = event["stage"] == "ResponseStarted" and event["responseStatus"]["code"] == 401
+    finished = event["stage"] in ("ResponseComplete", "Panic") or unknown
+    if not finished or event["auditID"] in options.left_out:
         return False
     return options.keep_status or event["objectRef"].get("subresource") != "status"
 
@@ -112,7 +115,8 @@ def names(event):
 
 
 def who(event):
-    found = {"principalEmail": event["user"]["username"]}
+    name = (event.get("user") or {}).get("username")
+    found = {"principalEmail": name} if name else {}
     impersonated = event.get("impersonatedUser")
     return found | ({"authoritySelector": impersonated["username"]} if impersonated else {})
 

@@ -70,6 +70,8 @@ def note(value):
 class Writer:
     def __init__(self, d: Driver, chance: random.Random, lock: Lock, late: threading.Lock):
         self.d, self.chance, self.lock, self.late = d, chance, lock, late
+        # What its last call did not find.
+        self.missing = None
         self.deployment_writes = weighted([
             (6, self.create), (10, self.patch), (5, self.put), (4, self.apply), (10, self.scale), (6, self.touch),
             (4, self.change_nothing), (5, self.fail), (5, self.dry_run), (6, self.unlabelled_dry_run), (3, self.dry_delete),
@@ -83,7 +85,10 @@ class Writer:
 
     def work_until(self, calls):
         while len(self.d.calls) < calls:
-            if self.chance.random() < 0.75:
+            if self.missing and self.chance.random() < 0.6:
+                of = self.create if "/deployments/" in self.missing else self.create_autoscaler
+                of(self.missing)
+            elif self.chance.random() < 0.75:
                 name = self.chance.choice(DEPLOYMENTS)
                 self.chance.choice(self.deployment_writes)(deployments(NS, name))
             else:
@@ -107,7 +112,9 @@ class Writer:
     # Whatever its answer is, it is one that an API server gives.
 
     def call(self, method, path, body=None, user=None, **more):
-        return self.d.call(user or self.who(), method, path, body, **more)
+        call = self.d.call(user or self.who(), method, path, body, **more)
+        self.missing = path.removesuffix("/scale") if call.code == 404 else None
+        return call
 
     def patch_with(self, path, body, content=MERGE, **more):
         return self.call("PATCH", path, body, content=content, **more)

@@ -43,6 +43,8 @@ class Call:
     dry: bool = False
     # The caller knows that it changed nothing, whatever its answer shows.
     idle: bool = False
+    # It may have changed what is watched.
+    touches: bool = True
 
     @property
     def stored(self):
@@ -59,7 +61,9 @@ class Call:
         """Metadata of each object in the answer: of a collection's items, or of the one."""
         if self.body.get("kind") == "Table":
             return [row["object"]["metadata"] for row in self.body.get("rows") or []]
-        return [item["metadata"] for item in self.body["items"]] if "items" in self.body else [self.metadata]
+        if "items" in self.body:
+            return [item["metadata"] for item in self.body["items"] or []]
+        return [self.metadata]
 
 
 class Driver:
@@ -70,7 +74,7 @@ class Driver:
         self.calls = []
         # Dry runs that an older GKE would not label (ids of calls); calls that no log could decide, which are left out.
         self.unlabelled, self.left_out = set(), set()
-        # Objects (uids) of whose end the log does not tell for certain; who is to be credited where no answer says it.
+        # Objects (uids) of which the log does not tell for certain whether or when they ended; who is to be credited where no answer says it.
         self.untold, self.credited = set(), {}
         self.namespaces_deleted = set()
         self.local = threading.local()
@@ -91,7 +95,8 @@ class Driver:
         text = None if body is None else json.dumps(body)
         began = time.monotonic()
         code, answer = self.send(method, path + ("?" + urlencode(query) if query else ""), text, headers)
-        call = Call(user, method, path, audit_id, began, time.monotonic(), code, answer, dry, idle)
+        touches = content == APPLY or method in ("POST", "PUT") or bool(re.search("[rR]eplicas|scaleTargetRef", text or ""))
+        call = Call(user, method, path, audit_id, began, time.monotonic(), code, answer, dry, idle, touches)
         self.calls.append(call)
         return call
 

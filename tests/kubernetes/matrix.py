@@ -109,17 +109,19 @@ def applied(d):
     d.fails(409, "argocd", "PATCH", path, deployment("applied", 6), content=APPLY, fieldManager="argocd")
     d.ok("argocd", "PATCH", path, deployment("applied", 6), content=APPLY, fieldManager="argocd", force="true")
     d.ok("argocd", "PATCH", path, deployment("applied", 6), content=APPLY, fieldManager="argocd", force="true")
-    # It gives the number up, which stays as it is, because kubectl owns it too.
+    # It no longer names the number, which nobody else owns since it was forced: it falls back to 1.
     d.ok("argocd", "PATCH", path, deployment("applied"), content=APPLY, fieldManager="argocd", force="true")
     merge(d, "carol", path, replicas(4))
 
 
 @scenario
-def number_given_up(d):
-    """A server-side apply that no longer names the number, which nobody else owns: it falls back to 1."""
-    path = deployments(NS, "given-up")
-    d.ok("argocd", "PATCH", path, deployment("given-up", 6), content=APPLY, fieldManager="argocd")
-    d.ok("argocd", "PATCH", path, deployment("given-up"), content=APPLY, fieldManager="argocd")
+def number_shared(d):
+    """Of two appliers who own the number one gives it up: it stays."""
+    path = deployments(NS, "shared")
+    for manager in ("argocd", "carol"):
+        d.ok(manager, "PATCH", path, deployment("shared", 6), content=APPLY, fieldManager=manager)
+    d.ok("argocd", "PATCH", path, deployment("shared"), content=APPLY, fieldManager="argocd")
+    d.ok("carol", "PATCH", path, deployment("shared", 7), content=APPLY, fieldManager="carol")
 
 
 @scenario
@@ -312,7 +314,8 @@ def overtaken(d):
 
 @scenario
 def timed_out_and_not_stored(d):
-    path, _ = made(d, "slow", 2)
+    path, uid = made(d, "slow", 2)
+    d.untold.add(uid)
     merge(d, "alice", path, replicas(3))
     for method, more in [("PATCH", ""), ("PATCH", "/scale"), ("DELETE", "")]:
         with d.webhook.holding(name="slow", user=USERS["carol"][0]):

@@ -35,8 +35,9 @@ def main():
             matrix.run(driver, options.only)
         if options.random:
             chance.run(driver, options.random, options.seed)
-        # Nobody writes any more.
+        # Nobody writes any more, once what the controllers had begun is done.
         cluster.stop_last()
+        time.sleep(1)
         found = truth(watch, driver)
         events = audit.read(cluster.audit_log, begin)
     entries = audit.entries(events, conversion(options, driver))

@@ -9,7 +9,7 @@ def truth(watch, driver):
     calls = Calls(driver)
     histories = [history(kind, events, calls) for kind, all_ in watch.events.items() for events in by_uid(all_)]
     fill_in_autoscaler(histories)
-    return {"objects": [{key: value for key, value in it.items() if key != "events"} for it in histories], "listed": listed}
+    return {"objects": histories, "listed": listed}
 
 
 def by_uid(events):
@@ -49,10 +49,12 @@ def history(kind, events, calls):
             actor = calls.who_stored(item["metadata"]["uid"], version)
             changes.append({"resource_version": version} | watched(kind, item) | {"actor": actor})
         last = item
-    found = names(kind, last) | {"changes": changes, "ended": ended, "events": events}
-    if ended:
-        found |= {"ended_by": calls.who_ended(last), "told": last["metadata"]["uid"] not in calls.driver.untold}
-    return found
+    return names(kind, last) | {
+        "changes": changes,
+        "ended": ended,
+        "ended_by": calls.who_ended(last) if ended else None,
+        "told": last["metadata"]["uid"] not in calls.driver.untold,
+    }
 
 
 class Calls:
@@ -76,7 +78,7 @@ class Calls:
                 self.collections.setdefault(uid, set()).add(call.user)
             elif metadata.get("deletionTimestamp") and not finalizers:
                 self.ends.setdefault(uid, set()).add(call.user)
-            elif not call.idle:
+            elif call.touches and not call.idle:
                 self.versions.setdefault((uid, metadata.get("resourceVersion")), []).append(call)
 
     def who_stored(self, uid, version):
