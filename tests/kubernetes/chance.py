@@ -166,7 +166,7 @@ class Writer:
 
     def change_nothing(self, path):
         accept = self.chance.choice([None, METADATA_ONLY])
-        self.shared("PATCH", path, {}, content=MERGE, accept=accept, idle=True)
+        self.shared("PATCH", path, {}, content=MERGE, accept=accept)
 
     def fail(self, path):
         body, user = self.chance.choice([({"spec": {"replicas": 9}}, "bob"), ({"spec": {"replicas": -1}}, None)])

@@ -41,8 +41,6 @@ class Call:
     code: int
     body: dict
     dry: bool = False
-    # The caller knows that it changed nothing, whatever its answer shows.
-    idle: bool = False
     # It may have changed what is watched.
     touches: bool = True
 
@@ -81,7 +79,7 @@ class Driver:
 
     # By raw HTTP.
 
-    def call(self, user, method, path, body=None, *, content=None, accept=None, on_behalf_of=None, labelled=True, idle=False, **query):
+    def call(self, user, method, path, body=None, *, content=None, accept=None, on_behalf_of=None, labelled=True, **query):
         """Any call. `query` is its query; `on_behalf_of` a user that is impersonated."""
         audit_id = str(uuid.uuid4())
         headers = {"Authorization": f"Bearer {user}", "Audit-ID": audit_id, "User-Agent": f"tests-{user}/1.0"}
@@ -96,7 +94,7 @@ class Driver:
         began = time.monotonic()
         code, answer = self.send(method, path + ("?" + urlencode(query) if query else ""), text, headers)
         touches = content == APPLY or method in ("POST", "PUT") or bool(re.search("[rR]eplicas|scaleTargetRef", text or ""))
-        call = Call(user, method, path, audit_id, began, time.monotonic(), code, answer, dry, idle, touches)
+        call = Call(user, method, path, audit_id, began, time.monotonic(), code, answer, dry, touches)
         self.calls.append(call)
         return call
 
@@ -162,9 +160,9 @@ class Driver:
         names = lambda: [item["metadata"]["name"] for item in self.get(collection)["items"]]
         wait_until(lambda: name not in names(), f"{path} stays")
 
-    def credit(self, uid, version, user):
-        """The driver knows who stored this version, though no answer says it."""
-        self.credited[uid, version] = user
+    def credit(self, uid, number, user):
+        """The driver knows who stored this number, though no answer says it."""
+        self.credited[uid, number] = user
 
     @contextlib.contextmanager
     def meanwhile(self, *calls):

@@ -38,8 +38,8 @@ def main():
         # Nobody writes any more, once what the controllers had begun is done.
         cluster.stop_last()
         time.sleep(1)
-        found = truth(watch, driver)
         events = audit.read(cluster.audit_log, begin)
+        found = truth(watch, driver, events)
     entries = audit.entries(events, conversion(options, driver))
     leave(options, entries, found)
     changes = sum(len(it["changes"]) for it in found["objects"])

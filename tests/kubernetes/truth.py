@@ -3,12 +3,11 @@
 from cluster import GARBAGE_COLLECTOR, HPA_CONTROLLER, NAMESPACE_CONTROLLER, USERS
 
 
-def truth(watch, driver):
-    """What `record.py` leaves in truth.json."""
+def truth(watch, driver, log):
+    """What `record.py` leaves in truth.json. The audit log only tells which versions the autoscaler was answered."""
     listed = [summary(kind, item) for kind, items in watch.listed().items() for item in items]
-    calls = Calls(driver)
+    calls = Calls(driver, log)
     histories = [history(kind, events, calls) for kind, all_ in watch.events.items() for events in by_uid(all_)]
-    fill_in_autoscaler(histories)
     return {"objects": histories, "listed": listed}
 
 
@@ -40,14 +39,14 @@ def summary(kind, item):
 def history(kind, events, calls):
     """One object's changes and end, in the server's order."""
     changes, last, ended = [], None, False
-    for type_, item in events:
+    for type_, item, heard in events:
         # The last object of a deletion shows what was stored before, with the deletion's version.
         if type_ == "DELETED":
             ended = True
         elif changes == [] or watched(kind, item) != watched(kind, last):
             version = item["metadata"]["resourceVersion"]
-            actor = calls.who_stored(item["metadata"]["uid"], version)
-            changes.append({"resource_version": version} | watched(kind, item) | {"actor": actor})
+            change = {"resource_version": version} | watched(kind, item)
+            changes.append(change | {"actor": calls.who_stored(item["metadata"]["uid"], change, heard)})
         last = item
     return names(kind, last) | {
         "changes": changes,
@@ -57,11 +56,17 @@ def history(kind, events, calls):
     }
 
 
+def is_by_autoscaler(event):
+    return event["user"].get("username") == HPA_CONTROLLER and event["responseStatus"].get("code") == 200
+
+
 class Calls:
     """Who is behind a version or an end, where that can be known."""
 
-    def __init__(self, driver):
+    def __init__(self, driver, log):
         self.driver = driver
+        answers = [event["responseObject"]["metadata"] for event in log if is_by_autoscaler(event)]
+        self.autoscaler = {(metadata["uid"], metadata["resourceVersion"]) for metadata in answers}
         self.versions, self.ends, self.collections = {}, {}, {}
         for call in driver.calls:
             if call.stored:
@@ -78,42 +83,31 @@ class Calls:
                 self.collections.setdefault(uid, set()).add(call.user)
             elif metadata.get("deletionTimestamp") and not finalizers:
                 self.ends.setdefault(uid, set()).add(call.user)
-            elif call.touches and not call.idle:
+            elif call.touches:
                 self.versions.setdefault((uid, metadata.get("resourceVersion")), []).append(call)
 
-    def who_stored(self, uid, version):
+    def who_stored(self, uid, change, heard):
         """Of several answers with one version, the first was the write, the others found nothing to change; unless they
-        overlapped: then it is not known."""
-        if known := self.driver.credited.get((uid, version)):
+        overlapped: then it is not known (None)."""
+        if known := self.driver.credited.get((uid, change["replicas"])):
             return USERS[known][0]
-        answered = sorted(self.versions.get((uid, version), []), key=lambda call: call.ended)
+        able = [call for call in self.versions.get((uid, change["resource_version"]), []) if call.began < heard]
+        answered = sorted(able, key=lambda call: call.ended)
+        if (uid, change["resource_version"]) in self.autoscaler:
+            return None if answered else HPA_CONTROLLER
         if not answered or any(other.began < answered[0].ended for other in answered[1:]):
-            return None if answered else "nobody"
+            return None
         return USERS[answered[0].user][0]
 
     def who_ended(self, last):
         uid, finalizers = last["metadata"]["uid"], last["metadata"].get("finalizers") or []
-        finds_nobody = set(finalizers) & {"foregroundDeletion", "orphan"}
-        found = self.ends.get(uid) or (not finds_nobody and self.collections.get(uid)) or set()
-        if len(found) == 1:
-            return USERS[next(iter(found))][0]
-        if found:
-            return None
-        if finds_nobody or last["metadata"].get("ownerReferences"):
+        collector = bool({"foregroundDeletion", "orphan"} & set(finalizers))
+        ends = set(self.ends.get(uid, ()))
+        if not ends and not collector:
+            ends = set(self.collections.get(uid, ()))
+        if ends:
+            # Two that take the last finalizer away at once are both told that they ended it.
+            return USERS[ends.pop()][0] if len(ends) == 1 and not collector else None
+        if collector or last["metadata"].get("ownerReferences"):
             return GARBAGE_COLLECTOR
         return NAMESPACE_CONTROLLER if last["metadata"]["namespace"] in self.driver.namespaces_deleted else None
-
-
-def fill_in_autoscaler(histories):
-    """A number that no call of the driver stored is the autoscaler's, if an autoscaler aimed at the Deployment asks for it."""
-    aims = {
-        (it["namespace"], change["target"]["name"], number)
-        for it in histories if it["kind"] == "HorizontalPodAutoscaler"
-        for change in it["changes"] if change["target"]["api_version"] == "apps/v1" and change["target"]["kind"] == "Deployment"
-        for number in (change["replicas"], change["min_replicas"])
-    }  # fmt: skip
-    for it in histories:
-        for change in it["changes"]:
-            if change["actor"] == "nobody":
-                aimed = (it["namespace"], it["name"], change["replicas"]) in aims
-                change["actor"] = HPA_CONTROLLER if it["kind"] == "Deployment" and aimed else None

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import urllib.request
 
 from cluster import Cluster, wait_until
@@ -17,7 +18,7 @@ class Watch:
 
     def __init__(self, cluster: Cluster):
         self.cluster = cluster
-        # Per kind: (ADDED | MODIFIED | DELETED, the object).
+        # Per kind: (ADDED | MODIFIED | DELETED, the object, when that was heard).
         self.events = {kind: [] for kind in KINDS}
         for kind, path in KINDS.items():
             listed = cluster.get(path)
@@ -32,12 +33,12 @@ class Watch:
             for line in lines:
                 event = json.loads(line)
                 assert event["type"] in ("ADDED", "MODIFIED", "DELETED"), f"the watch broke: {event}"
-                self.events[kind].append((event["type"], event["object"]))
+                self.events[kind].append((event["type"], event["object"], time.monotonic()))
 
     def present(self, kind):
         """What is there by the watch: resourceVersion by uid."""
         there = {}
-        for type_, item in list(self.events[kind]):
+        for type_, item, _ in list(self.events[kind]):
             there[item["metadata"]["uid"]] = item["metadata"]["resourceVersion"]
             if type_ == "DELETED":
                 del there[item["metadata"]["uid"]]
