@@ -1,15 +1,16 @@
 """Turns the API server's audit events (audit.k8s.io/v1) into the LogEntries that GKE writes to Cloud Logging.
 
-Seen in public captures: logName, resource and its labels, `operation` {id, producer, first, last}, serviceName, the form of
-methodName and resourceName, authenticationInfo.principalEmail, authorizationInfo (without `granted` where it was denied),
-requestMetadata, the event's annotations as labels, `status` {code: 0} for a success and a code with a message for a failure,
-`@type` core.k8s.io/v1.X, k8s.io/Patch and others beside the keys of a body, a response of @type core.k8s.io/v1.Status for a
-failed call, timestamp in microseconds, receiveTimestamp in nanoseconds and up to 13 s later, no bodies where they were
-truncated (the server says so in an annotation).
+Seen in public captures: logName, resource and its labels, `operation` {id, producer, first, last}, serviceName, the
+form of methodName and resourceName, authenticationInfo.principalEmail, authorizationInfo (without `granted` where it
+was denied), requestMetadata, the event's annotations as labels, `status` {code: 0} for a success and a code with a
+message for a failure, `@type` core.k8s.io/v1.X, k8s.io/Patch and others beside the keys of a body, a response of
+@type core.k8s.io/v1.Status for a failed call, timestamp in microseconds, receiveTimestamp in nanoseconds and up to 13
+s later, no bodies where they were truncated (the server says so in an annotation).
 
-Inferred: insertId = the Audit-ID; which of an event's two times `timestamp` is (`--time`); codes never seen in a capture;
-`@type` of groups never seen; how a Struct carries the array of a JSON Patch (`--json-patch`); that an impersonated user is the
-authoritySelector; which dry runs are labelled. A PUT of a Scale has no request before Kubernetes 1.22 (kubernetes#102040).
+Inferred: insertId = the Audit-ID; which of an event's two times `timestamp` is (`--time`); codes never seen in a
+capture; `@type` of groups never seen; how a Struct carries the array of a JSON Patch (`--json-patch`); that an
+impersonated user is the authoritySelector; which dry runs are labelled. A PUT of a Scale has no request before
+Kubernetes 1.22 (kubernetes#102040).
 """
 
 import dataclasses
@@ -21,11 +22,27 @@ from urllib.parse import parse_qs, urlsplit
 CLUSTER = {"project_id": "acme-prod", "location": "europe-west1", "cluster_name": "prod-1"}
 LOG = f"projects/{CLUSTER['project_id']}/logs/cloudaudit.googleapis.com%2Factivity"
 # google.rpc.Code by HTTP status; 2 (unknown) for the others.
-CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 10, 410: 5, 412: 9, 413: 3, 415: 3, 422: 3, 429: 8, 500: 13, 503: 14, 504: 4}
+CODES = {
+    400: 3,
+    401: 16,
+    403: 7,
+    404: 5,
+    405: 12,
+    409: 10,
+    410: 5,
+    412: 9,
+    413: 3,
+    415: 3,
+    422: 3,
+    429: 8,
+    500: 13,
+    503: 14,
+    504: 4,
+}
 # How late Logging gets an entry.
 LATEST_SECONDS = 13
-# So much time goes by, on the entries' clock, after a delete whose dry run is said in its query alone: such an entry looks
-# like a real one, until a later one of the same object, more than 60 s behind it, shows that it is still there.
+# So much time goes by, on the entries' clock, after a delete whose dry run is said in its query alone: such an entry
+# looks like a real one, until one of the same object, more than 60 s behind it, shows that it is still there.
 PAUSE = timedelta(seconds=120)
 
 
@@ -107,7 +124,14 @@ def names(event):
     it, verb = event["objectRef"], event["verb"]
     name, sub = it.get("name"), it.get("subresource")
     method = ["io.k8s", it["apiGroup"], it["apiVersion"], it["resource"], *filter(None, [sub]), verb]
-    resource = [it["apiGroup"], it["apiVersion"], "namespaces", it["namespace"], it["resource"], *filter(None, [name, sub])]
+    resource = [
+        it["apiGroup"],
+        it["apiVersion"],
+        "namespaces",
+        it["namespace"],
+        it["resource"],
+        *filter(None, [name, sub]),
+    ]
     if not name and verb == "create":
         name = metadata(event).get("name")
         resource += filter(None, [name])
@@ -125,7 +149,9 @@ def status(event, code):
     if code < 400:
         return {"code": 0}
     said = event["responseStatus"]
-    message = (event.get("responseObject") or {}).get("message") or said.get("message") or said.get("reason") or "Unknown"
+    message = (
+        (event.get("responseObject") or {}).get("message") or said.get("message") or said.get("reason") or "Unknown"
+    )
     return {"code": CODES.get(code, 2), "message": message}
 
 
@@ -133,7 +159,9 @@ def bodies(event, options):
     found = {}
     request, response = event.get("requestObject"), event.get("responseObject")
     if isinstance(request, list):
-        found["request"] = request if options.json_patch == "bare" else {"@type": "k8s.io/Patch", options.json_patch: request}
+        found["request"] = (
+            request if options.json_patch == "bare" else {"@type": "k8s.io/Patch", options.json_patch: request}
+        )
     elif isinstance(request, dict):
         found["request"] = {"@type": "k8s.io/Patch" if event["verb"] == "patch" else type_of(request)} | request
     if isinstance(response, dict):
@@ -179,7 +207,9 @@ class Clock:
 
     def __init__(self, events, options):
         self.key = "requestReceivedTimestamp" if options.time == "received" else "stageTimestamp"
-        deletes = [event for event in events if event["verb"].startswith("delete") and event["auditID"] in options.unlabelled]
+        deletes = [
+            event for event in events if event["verb"].startswith("delete") and event["auditID"] in options.unlabelled
+        ]
         self.pauses = [event[self.key] for event in deletes if dry_by_query(event)]
         # An object was created with its first entry; its creationTimestamp is cut to a second.
         self.created = {}
@@ -203,7 +233,7 @@ class Clock:
         moved = {key: self.of_body(value) for key, value in body.items()}
         for key in ("creationTimestamp", "deletionTimestamp"):
             if stamp := body.get(key):
-                # The time of an object without an entry, or of its end, is cut to a second: it counts as that second's last.
+                # A time is cut to a second: it counts as that second's last, if no entry tells better.
                 late = self.paused(stamp.replace("Z", ".999999Z"))
                 pause = self.created.get(body.get("uid"), late) if key == "creationTimestamp" else late
                 moved[key] = (parse(stamp) + pause).strftime("%Y-%m-%dT%H:%M:%SZ")

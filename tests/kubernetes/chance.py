@@ -1,9 +1,9 @@
 """Random writes to a few objects by several threads: what is done, by whom and to what is drawn from the seed.
 
-Numbers tell what they are: 0 to 9 are asked for by real writes, 11 to 19 by dry runs, 21 to 29 by calls that time out. What
-no log could decide is not done: a dry run without a label lies between two writes of its object that nothing else comes
-between (if the autoscaler did come between them, its entry is left out), and nothing is under way when the entries' clock
-pauses (see `audit.PAUSE`), so that the pause parts no calls that overlapped.
+Numbers tell what they are: 0 to 9 are asked for by real writes, 11 to 19 by dry runs, 21 to 29 by calls that time
+out. What no log could decide is not done: a dry run without a label lies between two writes of its object that
+nothing else comes between (if the autoscaler did come between them, its entry is left out), and nothing is under way
+when the entries' clock pauses (see `audit.PAUSE`), so that the pause parts no calls that overlapped.
 """
 
 import contextlib
@@ -12,8 +12,22 @@ import threading
 import time
 
 from cluster import USERS, wait_until
-from drive import APPLY, JSON_PATCH, MERGE, METADATA_LIST, METADATA_ONLY, STRATEGIC, TABLE
-from drive import Driver, autoscaler, autoscalers, deployment, deployments, scale, target
+from drive import (
+    APPLY,
+    JSON_PATCH,
+    MERGE,
+    METADATA_LIST,
+    METADATA_ONLY,
+    STRATEGIC,
+    TABLE,
+    Driver,
+    autoscaler,
+    autoscalers,
+    deployment,
+    deployments,
+    scale,
+    target,
+)
 
 NS = "chance"
 THREADS = 3
@@ -74,13 +88,14 @@ class Writer:
         self.missing = None
         self.deployment_writes = weighted([
             (6, self.create), (10, self.patch), (5, self.put), (4, self.apply), (10, self.scale), (6, self.touch),
-            (4, self.change_nothing), (5, self.fail), (5, self.dry_run), (6, self.unlabelled_dry_run), (3, self.dry_delete),
-            (8, self.delete), (3, self.hold), (5, self.release), (1, self.collect), (1, self.time_out),
+            (4, self.change_nothing), (5, self.fail), (8, self.delete), (3, self.hold), (5, self.release),
+            (5, self.dry_run), (6, self.unlabelled_dry_run), (3, self.dry_delete), (1, self.collect),
+            (1, self.time_out),
         ])  # fmt: skip
         self.autoscaler_writes = weighted([
-            (6, self.create_autoscaler), (8, self.change_range), (4, self.turn), (3, self.put_autoscaler), (2, self.touch),
-            (2, self.change_nothing), (2, self.dry_run_of_autoscaler), (2, self.dry_delete), (3, self.delete),
-            (1, self.time_out),
+            (6, self.create_autoscaler), (8, self.change_range), (4, self.turn), (3, self.put_autoscaler),
+            (2, self.touch), (2, self.change_nothing), (3, self.delete), (1, self.time_out),
+            (2, self.dry_run_of_autoscaler), (2, self.dry_delete),
         ])  # fmt: skip
 
     def work_until(self, calls):
@@ -177,7 +192,7 @@ class Writer:
             field = "replicas" if "/deployments/" in path else "maxReplicas"
             body = {"spec": {field: self.chance.randrange(21, 30)}}
             with self.late_released(), self.d.webhook.holding(user=USERS[LATE][0]):
-                self.shared("PATCH", path, body, LATE, content=MERGE, timeout="1s")
+                self.shared("PATCH", path, body, LATE, content=MERGE, timeout="2s")
 
     @contextlib.contextmanager
     def late_released(self):
@@ -217,7 +232,11 @@ class Writer:
         """Said in its options, or in its query, with a label or without."""
         labelled = self.chance.random() < 0.5
         if labelled or self.chance.random() < 0.5:
-            more = self.chance.choice([{"dryRun": "All"}, {"body": {"dryRun": ["All"]}}]) if labelled else {"body": {"dryRun": ["All"]}}
+            more = (
+                self.chance.choice([{"dryRun": "All"}, {"body": {"dryRun": ["All"]}}])
+                if labelled
+                else {"body": {"dryRun": ["All"]}}
+            )
             self.shared("DELETE", path, labelled=labelled, **more)
         else:
             with self.lock.alone():
@@ -261,11 +280,15 @@ class Writer:
         self.shared("POST", collection_of(path), body)
 
     def change_range(self, path):
-        spec = self.chance.choice([{"maxReplicas": self.chance.randrange(1, 10)}, {"minReplicas": self.chance.randrange(1, 6)}])
+        spec = self.chance.choice(
+            [{"maxReplicas": self.chance.randrange(1, 10)}, {"minReplicas": self.chance.randrange(1, 6)}]
+        )
         self.shared("PATCH", path, {"spec": spec}, content=MERGE)
 
     def turn(self, path):
-        self.shared("PATCH", path, [{"op": "replace", "path": "/spec/scaleTargetRef", "value": self.aim()}], content=JSON_PATCH)
+        self.shared(
+            "PATCH", path, [{"op": "replace", "path": "/spec/scaleTargetRef", "value": self.aim()}], content=JSON_PATCH
+        )
 
     def put_autoscaler(self, path):
         body = self.read(path)
@@ -279,7 +302,9 @@ class Writer:
         labelled = self.chance.random() < 0.5
         with self.lock.alone():
             before = self.patch_with(path, note(self.tag()))
-            call = self.patch_with(path, {"spec": {"maxReplicas": self.chance.randrange(11, 20)}}, labelled=labelled, dryRun="All")
+            call = self.patch_with(
+                path, {"spec": {"maxReplicas": self.chance.randrange(11, 20)}}, labelled=labelled, dryRun="All"
+            )
             if not labelled and call.metadata.get("resourceVersion") != before.metadata.get("resourceVersion"):
                 self.d.left_out.add(call.audit_id)
             self.patch_with(path, note(self.tag()))
@@ -291,7 +316,10 @@ class Writer:
     def items(self, collection):
         listed = self.d.get(collection)
         # Items of a list do not say what they are.
-        return [it | {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")} for it in listed["items"]]
+        return [
+            it | {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
+            for it in listed["items"]
+        ]
 
 
 def weighted(choices):

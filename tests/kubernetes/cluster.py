@@ -1,8 +1,10 @@
-"""A Kubernetes control plane on loopback, with a fresh state folder: etcd, kube-apiserver and kube-controller-manager.
+"""A Kubernetes control plane on loopback, with a fresh state folder: etcd, kube-apiserver and
+kube-controller-manager.
 
-`tests/servers/kubernetes.sh` builds the binaries into a cache. The API server knows the users of USERS by token, judges
-them by RBAC, writes its audit log, and asks the webhook of `interfere.py` before it stores what this project watches.
-No kubelet and no ReplicaSet controller run, so that nothing is ever ready and little is written that nobody watches.
+`tests/servers/kubernetes.sh` builds the binaries into a cache. The API server knows the users of USERS by token,
+judges them by RBAC, writes its audit log, and asks the webhook of `interfere.py` before it stores what this project
+watches. No kubelet and no ReplicaSet controller run, so that nothing is ever ready and little is written that nobody
+watches.
 """
 
 import ctypes
@@ -23,7 +25,7 @@ from interfere import Relay, Webhook
 HERE = pathlib.Path(__file__).parent
 SCRIPT = HERE.parent / "servers" / "kubernetes.sh"
 
-# A short name, by which the driver speaks of them and which is their token: (the name that the API server knows, groups).
+# A short name, by which the driver speaks of them and which is their token: (the API server's name of them, groups).
 USERS = {
     "admin": ("platform-admin@example.com", ["system:masters"]),
     "alice": ("alice@example.com", ["developers"]),
@@ -42,7 +44,12 @@ HPA_CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 GARBAGE_COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 NAMESPACE_CONTROLLER = "system:serviceaccount:kube-system:namespace-controller"
 CONTROLLERS = [
-    "deployment", "horizontalpodautoscaling", "garbagecollector", "namespace", "resourcequota", "serviceaccount",
+    "deployment",
+    "horizontalpodautoscaling",
+    "garbagecollector",
+    "namespace",
+    "resourcequota",
+    "serviceaccount",
     "clusterrole-aggregation",
 ]
 
@@ -61,7 +68,12 @@ START_SECONDS = 120
 
 def audit_policy(bodies_of_namespace_deletions):
     """On GKE the namespace controller's deletecollections are logged at level Request: without an answer."""
-    unanswered = {"level": "Request", "users": [NAMESPACE_CONTROLLER], "verbs": ["deletecollection"], "resources": WATCHED}
+    unanswered = {
+        "level": "Request",
+        "users": [NAMESPACE_CONTROLLER],
+        "verbs": ["deletecollection"],
+        "resources": WATCHED,
+    }
     rules = [] if bodies_of_namespace_deletions else [unanswered]
     rules += [{"level": "RequestResponse", "verbs": WRITES, "resources": WATCHED}, {"level": "None"}]
     return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
@@ -128,8 +140,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop_last(self):
-        """The controllers, then the API server, then etcd. Nothing that they hold is needed any more: what is in the audit
-        log was written before its call was answered."""
+        """The controllers, then the API server, then etcd. Nothing that they hold is needed any more: what is in the
+        audit log was written before its call was answered."""
         process = self.processes.pop()
         process.kill()
         process.wait()
@@ -146,7 +158,7 @@ class Cluster:
         return (self.folder / f"{name}.log").read_text()[-4000:]
 
     def make_keys(self):
-        """A certificate authority, the certificate of the API server and the webhook, and the key of service accounts."""
+        """An authority, the certificate of the API server and the webhook, and the key of service accounts."""
         self.pki = self.folder / "pki"
         self.pki.mkdir()
         (self.pki / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
@@ -172,14 +184,16 @@ class Cluster:
     def start_api_server(self):
         (self.folder / "policy.json").write_text(json.dumps(self.policy))
         self.run(
-            "kube-apiserver", "--etcd-servers", f"http://127.0.0.1:{self.relay.port}", "--etcd-healthcheck-timeout", "10s",
+            "kube-apiserver",
+            "--etcd-servers", f"http://127.0.0.1:{self.relay.port}", "--etcd-healthcheck-timeout", "10s",
             "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1", "--secure-port", str(self.port),
             "--endpoint-reconciler-type", "none", "--service-cluster-ip-range", "10.0.0.0/24",
             "--client-ca-file", "pki/ca.crt", "--tls-cert-file", "pki/api.crt", "--tls-private-key-file", "pki/api.key",
             "--token-auth-file", "pki/tokens.csv", "--authorization-mode", "RBAC",
             "--service-account-issuer", "https://127.0.0.1", "--service-account-key-file", "pki/accounts.pub",
             "--service-account-signing-key-file", "pki/accounts.key",
-            "--audit-policy-file", "policy.json", "--audit-log-path", str(self.audit_log), "--audit-log-maxsize", "4000",
+            "--audit-policy-file", "policy.json",
+            "--audit-log-path", str(self.audit_log), "--audit-log-maxsize", "4000",
             "--audit-log-truncate-enabled", "--audit-log-truncate-max-event-size", str(LARGEST_EVENT_BYTES),
         )  # fmt: skip
 
@@ -227,7 +241,9 @@ class Cluster:
                 for process in self.processes:
                     if process.poll() is not None or time.monotonic() - begun > START_SECONDS:
                         said = self.said("kube-apiserver") + self.said("etcd")
-                        raise SystemExit(f"the Kubernetes API server does not start ({error}); it said:\n{said}") from error
+                        raise SystemExit(
+                            f"the Kubernetes API server does not start ({error}); it said:\n{said}"
+                        ) from error
                 time.sleep(0.2)
 
     def set_up(self):
@@ -250,7 +266,9 @@ class Cluster:
         self.post(WEBHOOKS, self.webhook.configuration(ca, [rule | every for rule in rules]))
         # It is asked some time after it is registered.
         probe = "/apis/apps/v1/namespaces/default/deployments?dryRun=All"
-        wait_until(lambda: self.webhook.asked or not self.get(probe, method="POST", body=PROBE), "the webhook is never asked")
+        wait_until(
+            lambda: self.webhook.asked or not self.get(probe, method="POST", body=PROBE), "the webhook is never asked"
+        )
 
     def wait_for_controllers(self):
         """Until the namespace controller and the garbage collector have done something."""

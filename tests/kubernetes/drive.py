@@ -1,7 +1,7 @@
 """Calls to the API server, by any user, by raw HTTP or kubectl, and what is remembered of each.
 
-Every call carries an Audit-ID of its own, by which its entry is found again in the audit log. What a call's answer showed
-(uid, resourceVersion, an end) later says who wrote what the watch saw: see `truth.py`.
+Every call carries an Audit-ID of its own, by which its entry is found again in the audit log. What a call's answer
+showed (uid, resourceVersion, an end) later says who wrote what the watch saw: see `truth.py`.
 """
 
 import concurrent.futures
@@ -20,7 +20,8 @@ from urllib.parse import urlencode
 from cluster import USERS, Cluster, wait_until
 
 MERGE, STRATEGIC, JSON_PATCH, APPLY = (
-    f"application/{kind}" for kind in ["merge-patch+json", "strategic-merge-patch+json", "json-patch+json", "apply-patch+yaml"]
+    f"application/{kind}"
+    for kind in ["merge-patch+json", "strategic-merge-patch+json", "json-patch+json", "apply-patch+yaml"]
 )
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -72,28 +73,37 @@ class Driver:
         self.calls = []
         # Dry runs that an older GKE would not label (ids of calls); calls that no log could decide, which are left out.
         self.unlabelled, self.left_out = set(), set()
-        # Objects (uids) of which the log does not tell for certain whether or when they ended; who is to be credited where no answer says it.
-        self.untold, self.credited = set(), {}
+        # Objects (uids) of which the log does not tell for certain whether or when they ended.
+        self.untold = set()
+        # By uid and number: who stored it, where no answer says so.
+        self.credited = {}
         self.namespaces_deleted = set()
         self.local = threading.local()
 
     # By raw HTTP.
 
-    def call(self, user, method, path, body=None, *, content=None, accept=None, on_behalf_of=None, labelled=True, **query):
+    def call(
+        self, user, method, path, body=None, *, content=None, accept=None, on_behalf_of=None, labelled=True, **query
+    ):
         """Any call. `query` is its query; `on_behalf_of` a user that is impersonated."""
         audit_id = str(uuid.uuid4())
         headers = {"Authorization": f"Bearer {user}", "Audit-ID": audit_id, "User-Agent": f"tests-{user}/1.0"}
         headers["Content-Type"] = content or "application/json"
         headers["Accept"] = accept or "application/json"
         if on_behalf_of:
-            headers["Impersonate-User"], headers["Impersonate-Group"] = USERS[on_behalf_of][0], USERS[on_behalf_of][1][0]
+            headers["Impersonate-User"], headers["Impersonate-Group"] = (
+                USERS[on_behalf_of][0],
+                USERS[on_behalf_of][1][0],
+            )
         dry = "dryRun" in query or (method == "DELETE" and bool((body or {}).get("dryRun")))
         if dry and not labelled:
             self.unlabelled.add(audit_id)
         text = None if body is None else json.dumps(body)
         began = time.monotonic()
         code, answer = self.send(method, path + ("?" + urlencode(query) if query else ""), text, headers)
-        touches = content == APPLY or method in ("POST", "PUT") or bool(re.search("[rR]eplicas|scaleTargetRef", text or ""))
+        touches = (
+            content == APPLY or method in ("POST", "PUT") or bool(re.search("[rR]eplicas|scaleTargetRef", text or ""))
+        )
         call = Call(user, method, path, audit_id, began, time.monotonic(), code, answer, dry, touches)
         self.calls.append(call)
         return call
@@ -126,7 +136,13 @@ class Driver:
 
     def kubectl(self, user, *arguments, stdin=None, labelled=True, fails=False):
         """kubectl, as some user; its writes are read from what it tells at its highest verbosity."""
-        command = [self.cluster.binaries / "kubectl", "--kubeconfig", self.cluster.kubeconfig(user), "-v=10", *arguments]
+        command = [
+            self.cluster.binaries / "kubectl",
+            "--kubeconfig",
+            self.cluster.kubeconfig(user),
+            "-v=10",
+            *arguments,
+        ]
         began = time.monotonic()
         environment = os.environ | {"HOME": str(self.cluster.folder)}
         text = None if stdin is None else json.dumps(stdin)
@@ -187,7 +203,9 @@ def deployments(namespace, name=None, sub=None, version="apps/v1"):
 
 
 def autoscalers(namespace, name=None, version="v1"):
-    return "/".join([f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers", *filter(None, [name])])
+    return "/".join(
+        [f"/apis/autoscaling/{version}/namespaces/{namespace}/horizontalpodautoscalers", *filter(None, [name])]
+    )
 
 
 def deployment(name, replicas=None, image="1", **metadata):
@@ -211,9 +229,11 @@ def autoscaler(name, of, maximum, minimum=None, version="v1", **metadata):
     if minimum is not None:
         spec["minReplicas"] = minimum
     return {
-        "apiVersion": f"autoscaling/{version}", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name, **metadata},
+        "apiVersion": f"autoscaling/{version}",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, **metadata},
         "spec": spec,
-    }  # fmt: skip
+    }
 
 
 def scale(namespace, name, replicas, version=None):

@@ -1,4 +1,5 @@
-"""What the tests interfere by: a webhook that every watched write passes, and a relay between the API server and etcd.
+"""What the tests interfere by: a webhook that every watched write passes, and a relay between the API server and
+etcd.
 
 The webhook may hold a call (then others overtake it), deny it, or lower its number. The relay may keep etcd's answers
 back: a write is then stored, and its call times out all the same.
@@ -46,18 +47,16 @@ class Webhook:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def configuration(self, ca, rules):
-        return {
-            "metadata": {"name": "tests"},
-            "webhooks": [
-                {
-                    "name": "tests.example.com", "rules": rules, "sideEffects": "None", "timeoutSeconds": HOLD_SECONDS,
-                    "admissionReviewVersions": ["v1"],
-                    "clientConfig": {
-                        "url": f"https://127.0.0.1:{self.server.server_port}/", "caBundle": base64.b64encode(ca).decode()
-                    },
-                }
-            ],
-        }  # fmt: skip
+        url, bundle = f"https://127.0.0.1:{self.server.server_port}/", base64.b64encode(ca).decode()
+        webhook = {
+            "name": "tests.example.com",
+            "rules": rules,
+            "clientConfig": {"url": url, "caBundle": bundle},
+            "timeoutSeconds": HOLD_SECONDS,
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        return {"metadata": {"name": "tests"}, "webhooks": [webhook]}
 
     @contextlib.contextmanager
     def interfering(self, hold):

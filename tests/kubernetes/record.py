@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts a Kubernetes control plane, writes to it, and leaves what its audit log says beside what its watch saw.
 
-    record.py --out DIR [--matrix] [--random WRITES] [--seed N] [--time received|stage] [--json-patch bare|KEY] [--fixture]
+    record.py --out DIR [--matrix] [--random WRITES] [--seed N] [--fixture]; see --help for more
 
 DIR/entries.ndjson   the LogEntries, in order of their timestamp
 DIR/truth.json       {"objects": [each object that ever was: its changes in the server's order, by whom, and its end],
@@ -57,7 +57,9 @@ def arguments():
     parser.add_argument("--only", nargs="*", help="these scenarios of the matrix alone")
     parser.add_argument("--random", type=int, default=0, metavar="WRITES")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--time", choices=["received", "stage"], default="received", help="what an entry's timestamp is")
+    parser.add_argument(
+        "--time", choices=["received", "stage"], default="received", help="what an entry's timestamp is"
+    )
     parser.add_argument("--json-patch", default="bare", metavar="bare|KEY", help="how an entry carries a JSON Patch")
     parser.add_argument("--keep-status", action="store_true", help="with writes to the status, which no sink exports")
     parser.add_argument("--bodies-of-namespace-deletions", action="store_true", help="unlike GKE")

@@ -1,4 +1,6 @@
-"""The server's own watch of Deployments and HorizontalPodAutoscalers: the truth about what was stored, and in which order."""
+"""The server's own watch of Deployments and HorizontalPodAutoscalers: the truth about what was stored, and in which
+order.
+"""
 
 import json
 import threading
@@ -23,7 +25,9 @@ class Watch:
         for kind, path in KINDS.items():
             listed = cluster.get(path)
             assert not listed["items"], f"there are objects before the watch began: {listed['items']}"
-            thread = threading.Thread(target=self.follow, args=(kind, path, listed["metadata"]["resourceVersion"]), daemon=True)
+            thread = threading.Thread(
+                target=self.follow, args=(kind, path, listed["metadata"]["resourceVersion"]), daemon=True
+            )
             thread.start()
 
     def follow(self, kind, path, version):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the Kubernetes control plane that the tests start, into a cache outside the tree: kube-apiserver and
-# kube-controller-manager 1.20.2 out of Debian 12's source package, which vendors its dependencies, with Debian's own etcd,
-# kubectl and Go. All of it comes from Debian's archive, checked by its signatures; apt's state is a private one, so that
-# any machine with apt will do. Only the tools of the build are installed (as root, or by sudo).
-# Takes 4 to 10 minutes on two cores and 2.5 GB while it builds, 350 MB after it; nothing when it is there. Prints where.
+# kube-controller-manager 1.20.2 out of Debian 12's source package, which vendors its dependencies, with Debian's own
+# etcd, kubectl and Go. All of it comes from Debian's archive, checked by its signatures; apt's state is a private one,
+# so that any machine with apt will do. Only the tools of the build are installed (as root, or by sudo). Takes 4 to 10
+# minutes on two cores and 2.5 GB while it builds, 350 MB after it; nothing when it is there. Prints where.
 set -euo pipefail
 
 version=1.20.2

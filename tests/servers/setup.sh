@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python 3.13
-# or newer and PyPI are needed; a Kubernetes API server (see kubernetes.sh), built into a cache; and promtool, where Debian's
-# packages are at hand. Does nothing when they are there.
+# Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python
+# 3.13 or newer and PyPI are needed; a Kubernetes API server (see kubernetes.sh), built into a cache; and promtool,
+# where Debian's packages are at hand. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,6 +1,6 @@
-//! A real API server's audit log against its own watch: nothing missing, nothing invented, nothing credited to the wrong
-//! name; and what is there at the end is what the API lists. `tests/kubernetes/record.py` starts the server, writes to it
-//! and leaves both; `fixtures/kubernetes` holds two such recordings, the first line of these tests.
+//! A real API server's audit log against its own watch: nothing missing, nothing invented, nothing credited to the
+//! wrong name; and what is there at the end is what the API lists. `tests/kubernetes/record.py` starts the server,
+//! writes to it and leaves both; `fixtures/kubernetes` holds two such recordings, the first line of these tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
