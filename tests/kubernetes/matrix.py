@@ -76,11 +76,17 @@ def image(d, user, path, tag):
 
 
 def put(d, user, path, number, **more):
-    """A read and a PUT of what was read, with another number; whatever a controller wrote in between."""
-    body = d.get(path)
+    """A read and a PUT of what was read, with another number."""
+    body = read(d, path)
     body["spec"]["replicas"] = number
-    del body["metadata"]["resourceVersion"]
     return d.ok(user, "PUT", path, body, **more)
+
+
+def read(d, path):
+    """An object without its version, which a controller may change at any time."""
+    body = d.get(path)
+    del body["metadata"]["resourceVersion"]
+    return body
 
 
 # Writes that are stored.
@@ -453,7 +459,7 @@ def scaled_while_it_is_deleted(d):
 def held_and_released(d):
     """A finalizer holds it; the write that takes the last one away is the end, in each of its forms."""
     releases = {
-        "put": lambda path: d.ok("argocd", "PUT", path, without_finalizers(d.get(path))),
+        "put": lambda path: d.ok("argocd", "PUT", path, without_finalizers(read(d, path))),
         "merge": lambda path: merge(d, "argocd", path, {"metadata": {"finalizers": None}}),
         "json": lambda path: d.ok(
             "carol", "PATCH", path, [{"op": "remove", "path": "/metadata/finalizers"}], content=JSON_PATCH
@@ -624,9 +630,9 @@ def autoscalers_change(d):
         d.ok("pipeline", "POST", autoscalers(NS, version=version), autoscaler(name, name, 6, 2, version))
         merge(d, "alice", path, {"spec": {"maxReplicas": 9}})
         d.ok("carol", "PATCH", path, {"spec": {"minReplicas": 3}}, content=MERGE)
-        body = d.get(path)
+        body = read(d, path)
         body["spec"] |= {"maxReplicas": 8, "minReplicas": 1}
-        d.call("argocd", "PUT", path, body)
+        d.ok("argocd", "PUT", path, body)
         merge(d, "alice", path, {"spec": {"maxReplicas": 8}})
         merge(d, "alice", path, annotated("nothing"))
         d.ok("alice", "PATCH", path, [{"op": "replace", "path": "/spec/maxReplicas", "value": 7}], content=JSON_PATCH)
@@ -652,10 +658,8 @@ def autoscalers_turn(d):
         target("right"),
     ]
     for aim in aims:
-        body = d.get(path)
+        body = read(d, path)
         body["spec"]["scaleTargetRef"] = aim
-        # The autoscaler's status may be written in between.
-        del body["metadata"]["resourceVersion"]
         d.ok("alice", "PUT", path, body)
     merge(d, "carol", path, {"spec": {"maxReplicas": 6}})
     d.ok("carol", "DELETE", path)
