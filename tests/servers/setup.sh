@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python 3.13
-# or newer and PyPI are needed; and promtool, where Debian's packages are at hand. Does nothing when they are there.
+# Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python
+# 3.13 or newer and PyPI are needed; a Kubernetes API server (see kubernetes.sh), built into a cache; and promtool,
+# where Debian's packages are at hand. Does nothing when they are there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,6 +10,8 @@ if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
   root apt-get update -qq
   root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends prometheus >/dev/null
 fi
+
+tests/servers/kubernetes.sh >/dev/null
 
 home=target/servers/bigquery
 [ -f "$home/.complete" ] && exit 0

@@ -12,6 +12,7 @@ mod cli;
 mod contract;
 mod faults;
 mod golden;
+mod kubernetes;
 mod laws;
 mod monitoring;
 mod oidc;
