@@ -234,6 +234,11 @@ impl<'a> Body<'a> {
         self.kind.get().or_else(|| self.type_url.get()?.rsplit(['.', '/']).next())
     }
 
+    /// Whether it is there, with its type and nothing else.
+    pub(super) fn is_bare(&self) -> bool {
+        self.type_url.get().is_some() && self.spec.is_none() && self.metadata.is_none() && self.operations.is_empty()
+    }
+
     /// Whether this is a `Status` instead of an object.
     pub(super) fn is_status(&self) -> bool {
         self.kind() == Some("Status")

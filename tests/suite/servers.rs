@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pedwatch::store::bigquery::{Change, BigQuery, BigQueryConfig, DatasetName};
+use pedwatch::store::bigquery::{BigQuery, BigQueryConfig, Change, DatasetName};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
