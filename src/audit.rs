@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 
 mod actor;
 mod entry;
+pub mod forms;
 mod json;
 mod method;
 mod replicas;
@@ -117,16 +118,36 @@ pub enum DecodeError {
         /// What a `LogEntry` has and this does not.
         missing: &'static str,
     },
+    /// An audit log's entry whose payload cannot be read.
+    #[error("an audit log's entry whose {place} is {found}; expected {expected}")]
+    UnreadablePayload {
+        /// The field.
+        place: &'static str,
+        /// What stands there.
+        found: &'static str,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// Something else than log entries, or entries in a form that cannot be read.
+    #[error("this is {form}; expected {remedy}")]
+    Form {
+        /// What it looks like.
+        form: String,
+        /// What to give instead.
+        remedy: &'static str,
+    },
     /// A Pub/Sub push body whose `message.data` is not base64.
     #[error("message.data is not base64: {0}")]
     NotBase64(String),
     /// `timestamp` or `receiveTimestamp` is not RFC 3339.
-    #[error("{place} is {value:?}, not an RFC 3339 time such as 2026-09-04T20:41:03.889214Z")]
+    #[error("{place} is {value:?}; expected {expected}")]
     BadTime {
         /// The field.
         place: &'static str,
         /// What it holds, shortened.
         value: String,
+        /// What belongs there.
+        expected: &'static str,
     },
     /// A number that no replica count can be.
     #[error("{place} is {value}, not a whole number from 0 to {max}", max = i32::MAX)]
@@ -149,7 +170,16 @@ pub enum DecodeError {
 impl DecodeError {
     /// One of [`DecodeError::reason`], or `other`: metrics have bounded labels.
     pub fn reason_of(text: &str) -> &'static str {
-        let known = ["not_json", "not_a_log_entry", "not_base64", "bad_time", "malformed_number", "too_large"];
+        let known = [
+            "not_json",
+            "not_a_log_entry",
+            "unreadable_payload",
+            "other_form",
+            "not_base64",
+            "bad_time",
+            "malformed_number",
+            "too_large",
+        ];
         known.into_iter().find(|reason| *reason == text).unwrap_or("other")
     }
 
@@ -158,6 +188,8 @@ impl DecodeError {
         match self {
             DecodeError::NotJson(_) => "not_json",
             DecodeError::NotALogEntry { .. } => "not_a_log_entry",
+            DecodeError::UnreadablePayload { .. } => "unreadable_payload",
+            DecodeError::Form { .. } => "other_form",
             DecodeError::NotBase64(_) => "not_base64",
             DecodeError::BadTime { .. } => "bad_time",
             DecodeError::Malformed { .. } => "malformed_number",
@@ -393,5 +425,9 @@ fn resource_version(metadata: &Metadata<'_>) -> Option<i64> {
 fn time(place: &'static str, text: &str) -> Result<DateTime<Utc>, DecodeError> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
-        .map_err(|_| DecodeError::BadTime { place, value: text.chars().take(64).collect() })
+        .map_err(|_| DecodeError::BadTime {
+            place,
+            value: text.chars().take(64).collect(),
+            expected: "an RFC 3339 time such as 2026-09-04T20:41:03.889214Z",
+        })
 }

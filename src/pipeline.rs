@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::audit::forms::{self, Form};
 use crate::audit::{DecodeError, Decoded, Entry, Ignored, Write, decode};
 use crate::ped::history::{Limit, Limits};
 use crate::policy::{Judgement, Policy, Severity, judge};
@@ -34,6 +35,25 @@ pub enum Assessed {
     Ignored(Ignored),
 }
 
+impl Assessed {
+    /// What an empty page comes to.
+    pub(crate) fn of_nothing() -> Self {
+        Assessed::Records(Vec::new())
+    }
+
+    /// Adds what came of another part of the same message.
+    pub(crate) fn add(sum: &mut Option<Self>, part: Self) {
+        *sum = Some(match (sum.take(), part) {
+            (Some(Assessed::Records(mut records)), Assessed::Records(more)) => {
+                records.extend(more);
+                Assessed::Records(records)
+            }
+            (Some(Assessed::Records(records)), Assessed::Ignored(_)) => Assessed::Records(records),
+            (_, part) => part,
+        });
+    }
+}
+
 /// A message without what it was wrapped in, and what the wrapping says of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Envelope<'m> {
@@ -47,28 +67,66 @@ pub struct Envelope<'m> {
     pub publish_time: Option<&'m str>,
 }
 
-/// Opens a message (a `LogEntry`, or a Pub/Sub push body around one) and hands what it says to `read`.
-pub fn open<T>(raw: &[u8], read: impl FnOnce(Envelope<'_>, Result<Decoded<'_>, DecodeError>) -> T) -> T {
-    let outer = match Entry::parse(raw) {
+/// How often a message may be wrapped: a page of push bodies around entries in another form needs three.
+const WRAPPINGS_MAX: usize = 4;
+
+/// Opens a message (a `LogEntry`, a Pub/Sub push body around one, or any of [`forms`]) and hands what it says to
+/// `read`: once, or for a document that holds several once for each.
+pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
+    open_wrapped(Envelope { data: raw, ..Envelope::default() }, WRAPPINGS_MAX, &mut read);
+}
+
+fn open_wrapped(
+    envelope: Envelope<'_>,
+    wrappings: usize,
+    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
+) {
+    let entry = match Entry::parse(envelope.data) {
         Ok(entry) => entry,
-        Err(error) => return read(Envelope { data: raw, ..Envelope::default() }, Err(error)),
+        Err(error) => return open_form(envelope, Err(error), wrappings, read),
     };
     let envelope = Envelope {
-        data: raw,
-        insert_id: outer.insert_id(),
-        message_id: outer.message_id(),
-        publish_time: outer.publish_time(),
+        insert_id: entry.insert_id(),
+        message_id: entry.message_id().or(envelope.message_id),
+        publish_time: entry.publish_time().or(envelope.publish_time),
+        ..envelope
     };
-    let pushed = match outer.pushed() {
-        Ok(None) => return read(envelope, decode(&outer)),
-        Ok(Some(pushed)) => pushed,
-        Err(error) => return read(envelope, Err(error)),
-    };
-    let envelope = Envelope { data: &pushed, ..envelope };
-    match Entry::parse(&pushed) {
-        Ok(inner) => read(Envelope { insert_id: inner.insert_id(), ..envelope }, decode(&inner)),
+    match entry.pushed() {
+        Ok(Some(pushed)) if wrappings > 0 => open_wrapped(Envelope { data: &pushed, ..envelope }, wrappings - 1, read),
+        Ok(Some(_)) => read(envelope, Err(wrapped_too_often())),
+        Ok(None) => match decode(&entry) {
+            Ok(decoded) if entry.is_plain() => read(envelope, Ok(decoded)),
+            plain => open_form(envelope, plain, wrappings, read),
+        },
         Err(error) => read(envelope, Err(error)),
     }
+}
+
+/// Opens what is no plain entry; `plain` is what the decoder makes of it, which holds where no other form is recognised.
+fn open_form(
+    envelope: Envelope<'_>,
+    plain: Result<Decoded<'_>, DecodeError>,
+    wrappings: usize,
+    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
+) {
+    match forms::canonical(envelope.data) {
+        Ok(None) => read(envelope, plain),
+        Err(error) => read(envelope, Err(error)),
+        Ok(Some(Form::Entry(canonical))) => match Entry::parse(&canonical) {
+            Ok(entry) => read(Envelope { insert_id: entry.insert_id(), ..envelope }, decode(&entry)),
+            Err(error) => read(envelope, Err(error)),
+        },
+        Ok(Some(Form::Several(_))) if wrappings == 0 => read(envelope, Err(wrapped_too_often())),
+        // Each is an input of its own: one that cannot be read leaves its neighbours alone.
+        Ok(Some(Form::Several(documents))) => documents.iter().for_each(|document| {
+            open_wrapped(Envelope { data: document, insert_id: None, ..envelope }, wrappings - 1, read);
+        }),
+    }
+}
+
+fn wrapped_too_often() -> DecodeError {
+    let form = format!("wrapped more than {WRAPPINGS_MAX} times");
+    DecodeError::Form { form, remedy: "a LogEntry, or a Pub/Sub message around one" }
 }
 
 impl Pipeline {
@@ -79,8 +137,10 @@ impl Pipeline {
 
     /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
     /// subscription).
-    pub fn assess(&self, raw: &[u8], source: impl FnOnce() -> String, now: DateTime<Utc>) -> Assessed {
-        open(raw, |envelope, decoded| self.assess_decoded(envelope, decoded, source, now))
+    pub fn assess(&self, raw: &[u8], source: impl Fn() -> String, now: DateTime<Utc>) -> Assessed {
+        let mut assessed = None;
+        open(raw, |envelope, decoded| Assessed::add(&mut assessed, self.assess_decoded(envelope, decoded, &source, now)));
+        assessed.unwrap_or_else(Assessed::of_nothing)
     }
 
     /// As [`Pipeline::assess`], for a message that [`open`] has decoded.

@@ -5,12 +5,13 @@
 //! [push body](https://cloud.google.com/pubsub/docs/push#receive_push).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 
 use super::DecodeError;
-use super::json::{Lenient, Maybe, Number, Text, lenient};
+use super::json::{Lenient, Maybe, Number, Scalar, Text, lenient};
 
 /// One parsed input document: a `LogEntry`, or a Pub/Sub push body around one.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -50,7 +51,14 @@ impl<'a> Entry<'a> {
         if self.log_name.get().is_some() {
             return Ok(None);
         }
-        STANDARD.decode(data).map(Some).map_err(|error| DecodeError::NotBase64(error.to_string()))
+        decode_base64(data).map(Some)
+    }
+
+    /// Whether this is a `LogEntry` with an audit payload, its bodies as objects: then no other form can tell more of it.
+    pub fn is_plain(&self) -> bool {
+        self.proto_payload.0.as_ref().is_some_and(|payload| {
+            payload.service_name.get().is_some() && !payload.request.is_text && !payload.response.is_text
+        })
     }
 
     /// Pub/Sub's id of the message that carried this entry, and when it was published, for the quarantine.
@@ -67,6 +75,24 @@ impl<'a> Entry<'a> {
     pub fn insert_id(&self) -> Option<&str> {
         self.insert_id.get()
     }
+}
+
+const ANY_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+/// Either alphabet, with or without padding, also in lines: a reader of protobuf's JSON takes all of these.
+fn decode_base64(data: &str) -> Result<Vec<u8>, DecodeError> {
+    let decode = |alphabet: &Alphabet, data: &[u8]| {
+        GeneralPurpose::new(alphabet, ANY_PADDING)
+            .decode(data)
+            .map_err(|error| DecodeError::NotBase64(format!("{error}; expected base64 of what was published")))
+    };
+    let alphabet = if data.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    if !data.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        return decode(alphabet, data.as_bytes());
+    }
+    let lines: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    decode(alphabet, &lines)
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -166,6 +192,8 @@ pub(super) struct Body<'a> {
     pub(super) outcome: Text<'a>,
     /// The members of a list (the answer to `deletecollection`).
     pub(super) items: Vec<Metadata<'a>>,
+    /// It is a text, which may hold JSON of one: see [`super::forms`].
+    pub(super) is_text: bool,
     /// The operations of a JSON Patch: the body itself is an array, or holds one under its only other key.
     pub(super) operations: Vec<&'a RawValue>,
 }
@@ -229,6 +257,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Body<'a> {
 }
 
 impl<'de> Lenient<'de> for Body<'de> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        Body { is_text: matches!(scalar, Scalar::Text(_)), ..Body::default() }
+    }
+
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut body = Body::default();
         while let Some(key) = map.next_key()? {

@@ -133,6 +133,7 @@ impl Consumer {
 
     fn assess(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Assessed {
         let begun = Instant::now();
+        let mut assessed = None;
         open(delivery.data, |envelope, decoded| {
             let decode = begun.elapsed();
             let envelope = Envelope {
@@ -141,11 +142,11 @@ impl Consumer {
                 ..envelope
             };
             let source = || delivery.source.to_owned();
-            let assessed = self.pipeline.assess_decoded(envelope, decoded, source, now);
+            Assessed::add(&mut assessed, self.pipeline.assess_decoded(envelope, decoded, source, now));
             self.metrics.stage("decode", decode);
             self.metrics.stage("judge", begun.elapsed() - decode);
-            assessed
-        })
+        });
+        assessed.unwrap_or_else(Assessed::of_nothing)
     }
 
     /// Counts a message, and logs what a person has to know of it: one line an alert.
