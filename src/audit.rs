@@ -137,7 +137,7 @@ pub enum DecodeError {
         remedy: &'static str,
     },
     /// A Pub/Sub push body whose `message.data` is not base64.
-    #[error("message.data is not base64: {0}")]
+    #[error("message.data is not base64 ({0}); expected base64 of what was published, in either alphabet")]
     NotBase64(String),
     /// `timestamp` or `receiveTimestamp` is not RFC 3339.
     #[error("{place} is {value:?}; expected {expected}")]
@@ -423,11 +423,9 @@ fn resource_version(metadata: &Metadata<'_>) -> Option<i64> {
 }
 
 fn time(place: &'static str, text: &str) -> Result<DateTime<Utc>, DecodeError> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| DecodeError::BadTime {
-            place,
-            value: text.chars().take(64).collect(),
-            expected: "an RFC 3339 time such as 2026-09-04T20:41:03.889214Z",
-        })
+    DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| DecodeError::BadTime {
+        place,
+        value: text.chars().take(64).collect(),
+        expected: "an RFC 3339 time such as 2026-09-04T20:41:03.889214Z",
+    })
 }

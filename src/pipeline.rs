@@ -139,7 +139,9 @@ impl Pipeline {
     /// subscription).
     pub fn assess(&self, raw: &[u8], source: impl Fn() -> String, now: DateTime<Utc>) -> Assessed {
         let mut assessed = None;
-        open(raw, |envelope, decoded| Assessed::add(&mut assessed, self.assess_decoded(envelope, decoded, &source, now)));
+        open(raw, |envelope, decoded| {
+            Assessed::add(&mut assessed, self.assess_decoded(envelope, decoded, &source, now))
+        });
         assessed.unwrap_or_else(Assessed::of_nothing)
     }
 

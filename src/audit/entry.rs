@@ -85,7 +85,7 @@ fn decode_base64(data: &str) -> Result<Vec<u8>, DecodeError> {
     let decode = |alphabet: &Alphabet, data: &[u8]| {
         GeneralPurpose::new(alphabet, ANY_PADDING)
             .decode(data)
-            .map_err(|error| DecodeError::NotBase64(format!("{error}; expected base64 of what was published")))
+            .map_err(|error| DecodeError::NotBase64(error.to_string()))
     };
     let alphabet = if data.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     if !data.bytes().any(|byte| byte.is_ascii_whitespace()) {

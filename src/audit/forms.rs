@@ -81,7 +81,9 @@ fn object(text: &str) -> Result<Option<Form>, DecodeError> {
     }
     if members.get("logName").is_none() {
         for page in PAGES {
-            if let Some(documents) = members.get(page).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()) {
+            if let Some(documents) =
+                members.get(page).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
+            {
                 return several(&documents).map(Some);
             }
         }

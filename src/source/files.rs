@@ -1,4 +1,5 @@
-//! Log files: one entry, an array of entries (`gcloud logging read --format=json`), or NDJSON; each also gzipped.
+//! Log files: one entry, an array of entries (`gcloud logging read --format=json`), or NDJSON; each also
+//! compressed (gzip, zstd) or in UTF-16; and the YAML that `gcloud` prints by default.
 //!
 //! A file is cut into documents without being parsed, so that one broken document costs only itself.
 
@@ -63,7 +64,8 @@ impl Document<'_> {
     /// Why it cannot even be given to the decoder.
     pub fn fault(&self) -> Option<DecodeError> {
         let refused = self.refused.cloned();
-        refused.or(self.too_large.map(|size_bytes| DecodeError::TooLarge { size_bytes, limit_bytes: DOCUMENT_MAX_BYTES }))
+        refused
+            .or(self.too_large.map(|size_bytes| DecodeError::TooLarge { size_bytes, limit_bytes: DOCUMENT_MAX_BYTES }))
     }
 }
 

@@ -259,16 +259,19 @@ fn filter_is_right(filter: &str) -> bool {
         if entry["protoPayload"].is_null() {
             return !matches(filter, &entry);
         }
-        let watched = open(bytes, |_, decoded| match decoded {
-            Ok(Decoded::Writes(_)) | Err(_) => true,
-            Ok(Decoded::Ignored(reason)) => !matches!(
-                reason,
-                Ignored::OtherLog
-                    | Ignored::OtherService
-                    | Ignored::OtherResource
-                    | Ignored::Read
-                    | Ignored::StatusWrite
-            ),
+        let mut watched = false;
+        open(bytes, |_, decoded| {
+            watched = match decoded {
+                Ok(Decoded::Writes(_)) | Err(_) => true,
+                Ok(Decoded::Ignored(reason)) => !matches!(
+                    reason,
+                    Ignored::OtherLog
+                        | Ignored::OtherService
+                        | Ignored::OtherResource
+                        | Ignored::Read
+                        | Ignored::StatusWrite
+                ),
+            };
         });
         // A filter that is narrowed to clusters and namespaces may leave out what is elsewhere.
         matches(filter, &entry) == watched || namespaces_or_clusters && watched

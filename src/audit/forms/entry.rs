@@ -174,7 +174,8 @@ fn labels(raw: &RawValue) -> Option<String> {
 }
 
 fn label(name: &str) -> String {
-    let letters = |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let letters =
+        |name: &str| name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let known = LABELS.into_iter().find(|known| letters(known) == letters(name));
     known.unwrap_or(name).to_owned()
 }

@@ -44,7 +44,6 @@ impl Members {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(key, raw)| (key.as_str(), &**raw))
     }
-
 }
 
 impl<'de> Deserialize<'de> for Members {

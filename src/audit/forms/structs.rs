@@ -19,7 +19,11 @@ pub(super) fn plain(raw: &RawValue) -> Option<String> {
 fn struct_of(json: &Json) -> Option<Json> {
     let members = json.as_object().filter(|members| members.len() == 1)?;
     let fields = members.get("fields")?.as_object()?;
-    fields.iter().map(|(name, value)| Some((name.clone(), value_of(value)?))).collect::<Option<Map<_, _>>>().map(Json::from)
+    fields
+        .iter()
+        .map(|(name, value)| Some((name.clone(), value_of(value)?)))
+        .collect::<Option<Map<_, _>>>()
+        .map(Json::from)
 }
 
 /// Exactly one of the six kinds, and perhaps the name of it beside.

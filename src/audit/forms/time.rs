@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 use super::members::{self, Members};
 use crate::audit::DecodeError;
 
-const EXPECTED: &str = "a time such as 2026-09-04T20:41:03.889214Z, one with an offset, {seconds, nanos}, or seconds since 1970";
+const EXPECTED: &str =
+    "a time such as 2026-09-04T20:41:03.889214Z, one with an offset, {seconds, nanos}, or seconds since 1970";
 
 /// What a form promises of its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,10 @@ pub(super) fn canonical(
         (None, Some(members)) => protobuf(&members),
         (None, None) => epoch(raw.get(), precision),
     };
-    let shown = || text.as_deref().unwrap_or(raw.get()).chars().take(64).collect();
+    let shown = || match &text {
+        Some(text) => text.chars().take(64).collect(),
+        None => raw.get().split_ascii_whitespace().flat_map(str::chars).take(64).collect(),
+    };
     let time = time.ok_or_else(|| DecodeError::BadTime { place, value: shown(), expected: EXPECTED })?;
     Ok(Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
 }
@@ -175,9 +179,23 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for json in [
-            "0", "-1", "true", "[]", "{}", r#""""#, r#""noon""#, "12", "1e40", "1e-40", r#""é-11-20 09:00:04""#,
-            r#""2026-11-20é09:00:04Z""#, r#"{"seconds": "1795165204", "nanos": 1000000000}"#, r#"{"nanos": 1}"#,
-            r#"{"seconds": 9223372036854775807}"#, r#""2026-13-20T09:00:04Z""#, r#""1e2147483647""#,
+            "0",
+            "-1",
+            "true",
+            "[]",
+            "{}",
+            r#""""#,
+            r#""noon""#,
+            "12",
+            "1e40",
+            "1e-40",
+            r#""é-11-20 09:00:04""#,
+            r#""2026-11-20é09:00:04Z""#,
+            r#"{"seconds": "1795165204", "nanos": 1000000000}"#,
+            r#"{"nanos": 1}"#,
+            r#"{"seconds": 9223372036854775807}"#,
+            r#""2026-13-20T09:00:04Z""#,
+            r#""1e2147483647""#,
         ] {
             assert_eq!(read(json, Precision::Microseconds), None, "{json}");
         }

@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn scalars_are_what_gcloud_had() {
         let yaml = "---\ninsertId: 12e4\n'@type': x\nn: 6\nq: '6'\nf: 3.5\nl: |-\n  a\n  b\nnone: null\n# why\nlist:\n- true\n- {}\n- []\n";
-        let json = r#"{"insertId":"12e4","@type":"x","n":6,"q":"6","f":"3.5","l":"a\nb","none":null,"list":[true,{},[]]}"#;
+        let json =
+            r#"{"insertId":"12e4","@type":"x","n":6,"q":"6","f":"3.5","l":"a\nb","none":null,"list":[true,{},[]]}"#;
         assert_eq!(read(yaml), Ok(vec![json.to_owned()]));
     }
 

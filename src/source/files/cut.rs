@@ -30,10 +30,10 @@ pub(super) struct Documents<R> {
 
 impl<R: Read> Documents<R> {
     pub(super) fn new(mut input: Window<R>, named_lines: bool) -> io::Result<Self> {
-        if input.peek(3)?.starts_with(b"\xef\xbb\xbf") {
+        if input.head(3)?.starts_with(b"\xef\xbb\xbf") {
             input.consume(3);
         }
-        let kind = kind::of(input.peek(FILE_HEAD_BYTES)?, named_lines);
+        let kind = kind::of(input.head(FILE_HEAD_BYTES)?, named_lines);
         Ok(Documents { input, kind, line: 1, in_page: false, refused: false })
     }
 
@@ -54,7 +54,7 @@ impl<R: Read> Documents<R> {
                 }
                 Kind::Lines | Kind::Nested => {}
             }
-            let head = self.input.peek(DOCUMENT_HEAD_BYTES)?;
+            let head = self.input.head(DOCUMENT_HEAD_BYTES)?;
             if let Some(array) = forms::begins_a_page(head).filter(|_| !self.in_page) {
                 self.pass(array)?;
                 self.in_page = true;
@@ -63,7 +63,9 @@ impl<R: Read> Documents<R> {
             let refused = kind::refused_once(head);
             let is_first = refused.is_none() || !std::mem::replace(&mut self.refused, true);
             self.take(chunk, refused)?;
-            if is_first {
+            // Client libraries dump `[entries, null, page]`.
+            let is_null = self.kind == Kind::Nested && chunk.bytes.get(start..) == Some(b"null");
+            if is_first && !is_null {
                 return Ok(true);
             }
             chunk.documents.pop();
@@ -74,8 +76,7 @@ impl<R: Read> Documents<R> {
 
     /// Hands on how the file begins, for all of it.
     fn refuse_file(&mut self, chunk: &mut Chunk, error: DecodeError) -> io::Result<()> {
-        let head = self.input.peek(EXCERPT_BYTES)?;
-        chunk.bytes.extend_from_slice(head.get(..head.len().min(EXCERPT_BYTES)).unwrap_or_default());
+        chunk.bytes.extend_from_slice(self.input.head(EXCERPT_BYTES)?);
         chunk.documents.push(Span { end: chunk.bytes.len(), line: self.line, too_large: None, refused: Some(error) });
         self.refused = true;
         Ok(())
@@ -110,7 +111,9 @@ impl<R: Read> Documents<R> {
         loop {
             let (is_nested, in_page) = (self.kind == Kind::Nested, self.in_page);
             let between = |byte: &u8| {
-                byte.is_ascii_whitespace() || in_page && *byte == b',' || is_nested && matches!(byte, b'[' | b']' | b',')
+                byte.is_ascii_whitespace()
+                    || in_page && *byte == b','
+                    || is_nested && matches!(byte, b'[' | b']' | b',')
             };
             let shown = self.input.peek(1)?;
             if shown.is_empty() {
@@ -149,10 +152,17 @@ impl<R: Read> Documents<R> {
 
 /// Looks for the end of a document, part by part.
 enum End {
-    Line { is_done: bool },
-    Brackets { scanner: Scanner, is_done: bool },
+    Line {
+        is_done: bool,
+    },
+    Brackets {
+        scanner: Scanner,
+        is_done: bool,
+    },
     /// The line `---`, which belongs to the next one.
-    Divider { lines: u64 },
+    Divider {
+        lines: u64,
+    },
 }
 
 impl End {

@@ -17,7 +17,7 @@ const TRANSCODE_BYTES: usize = 64 << 10;
 /// The text of a file, as UTF-8 if it is text at all.
 pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
     let mut plain = unpacked(input)?;
-    let decoder = match utf16(plain.peek(HEAD_BYTES)?) {
+    let decoder = match utf16(plain.head(HEAD_BYTES)?) {
         Some(encoding) => encoding.new_decoder_with_bom_removal(),
         None => return Ok(plain),
     };
@@ -28,12 +28,10 @@ pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
 /// wants more than 128 MiB of memory (`--long` above 27) is refused by the decoder.
 fn unpacked(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
     let mut raw = Window::new(input);
-    let unpacked: Box<dyn Read> = match raw.peek(4)? {
+    let unpacked: Box<dyn Read> = match raw.head(4)? {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(io::BufReader::new(raw))),
         // A frame, or one to be skipped, which parallel compressors put first.
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            Box::new(zstd::stream::read::Decoder::new(raw)?)
-        }
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Box::new(zstd::stream::read::Decoder::new(raw)?),
         _ => return Ok(raw),
     };
     Ok(Window::new(unpacked))

@@ -56,7 +56,9 @@ fn no_json(head: &[u8]) -> Kind {
     if let Some(name) = magic(head) {
         return other(name);
     }
-    let Ok(text) = std::str::from_utf8(whole_characters(head)) else { return text_or_lines(head, "text in an encoding that is not UTF-8") };
+    let Ok(text) = std::str::from_utf8(whole_characters(head)) else {
+        return text_or_lines(head, "text in an encoding that is not UTF-8");
+    };
     if forms::begins_yaml(text) {
         return Kind::Yaml;
     }
@@ -66,7 +68,8 @@ fn no_json(head: &[u8]) -> Kind {
 /// One broken line among others costs only itself; but where no line at all is JSON, they are no log entries.
 fn text_or_lines(head: &[u8], name: &'static str) -> Kind {
     let lines = || head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let is_json = |line: &[u8]| line.starts_with(b"{\"") || line.starts_with(b"[{") || line.starts_with(b"\"{") || line == b"{";
+    let is_json =
+        |line: &[u8]| line.starts_with(b"{\"") || line.starts_with(b"[{") || line.starts_with(b"\"{") || line == b"{";
     if lines().nth(1).is_none() || lines().any(is_json) { Kind::Lines } else { other(name) }
 }
 

@@ -33,6 +33,12 @@ impl<R: Read> Window<R> {
         Ok(self.buffer.get(self.start..self.end).unwrap_or_default())
     }
 
+    /// The next bytes, exactly as many unless the input ends before: what is told by them does not depend on the reads.
+    pub(super) fn head(&mut self, bytes: usize) -> io::Result<&[u8]> {
+        let shown = self.peek(bytes)?;
+        Ok(shown.get(..bytes).unwrap_or(shown))
+    }
+
     fn make_room(&mut self, least: usize) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
