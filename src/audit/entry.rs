@@ -150,7 +150,10 @@ pub(super) struct Payload<'a> {
     pub(super) status: Maybe<CallStatus<'a>>,
     pub(super) authentication_info: Maybe<AuthenticationInfo<'a>>,
     pub(super) request_metadata: Maybe<RequestMetadata<'a>>,
+    // BigQuery's names, whose values are texts: so these do not look like entries without bodies.
+    #[serde(alias = "requestJson")]
     pub(super) request: Body<'a>,
+    #[serde(alias = "responseJson")]
     pub(super) response: Body<'a>,
 }
 

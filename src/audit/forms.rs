@@ -10,7 +10,7 @@
 //! byte. A form that lacks what identifies an entry is refused, with its name and what to give instead.
 //!
 //! Only what the decoder could not make an audit entry of comes here, so none of this has to be fast; but nothing may
-//! be slow without bound: nesting is read without recursion, or up to [`DEPTH_MAX`].
+//! be slow without bound: nesting is read without recursion, or up to a limit, and so is how many documents one may hold.
 
 mod entry;
 mod members;
