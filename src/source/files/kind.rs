@@ -16,7 +16,7 @@ pub(super) enum Kind {
     Other(DecodeError),
 }
 
-/// Tells a file's kind. Of `head`, which is all of a short file, only whole lines count where lines do.
+/// Tells a file's kind by its beginning. A file that is named after lines is cut into lines, if its first is JSON.
 pub(super) fn of(head: &[u8], named_lines: bool) -> Kind {
     let text = head.trim_ascii_start();
     match text.first() {
@@ -70,12 +70,16 @@ fn text_or_lines(head: &[u8], name: &'static str) -> Kind {
     let lines = || head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let is_json =
         |line: &[u8]| line.starts_with(b"{\"") || line.starts_with(b"[{") || line.starts_with(b"\"{") || line == b"{";
-    if lines().nth(1).is_none() || lines().any(is_json) { Kind::Lines } else { other(name) }
+    let is_a_word = name == TEXT && lines().nth(1).is_none();
+    if is_a_word || lines().any(is_json) { Kind::Lines } else { other(name) }
 }
 
 fn other(name: &str) -> Kind {
     Kind::Other(DecodeError::Form { form: name.to_owned(), remedy: forms::REMEDY })
 }
+
+/// What nothing more can be told of.
+const TEXT: &str = "text that is not JSON";
 
 /// What some begin with that is no text, or text that only looks like lines.
 const MAGIC: &[(&[u8], &str)] = &[
@@ -131,7 +135,7 @@ fn looks_like(text: &str) -> &'static str {
     } else if is_table('\t') {
         "a table with tabs"
     } else {
-        "text that is not JSON"
+        TEXT
     }
 }
 
