@@ -15,9 +15,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Registration;
 use crate::ped::{Fault, Located, parse_all};
-use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
+use crate::store::{Store, register};
 use crate::telemetry::{self, metrics::Metrics};
 
 mod config;
@@ -229,16 +229,15 @@ async fn register_peds(peds: &[PedPath], store: &dyn Store, config: &Config, now
             anyhow::anyhow!("--ped is refused:\n{}", lines.join("\n"))
         })?;
         for Located { ped, file, .. } in located {
-            store
-                .register(Registration {
-                    ped,
-                    effective_at: from,
-                    now,
-                    updated_by: "replay".to_owned(),
-                    reason: None,
-                    source: Some(file.display().to_string()),
-                })
-                .await?;
+            let registration = Registration {
+                ped,
+                effective_at: from,
+                now,
+                updated_by: "replay".to_owned(),
+                reason: None,
+                source: Some(file.display().to_string()),
+            };
+            register(store, registration).await?;
         }
     }
     Ok(())

@@ -17,6 +17,8 @@
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod id;
+pub mod names;
 pub mod ped;
 pub mod pipeline;
 pub mod policy;

@@ -1,23 +1,27 @@
 //! The one place where the steps meet: bytes are opened, decoded, judged and turned into rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
-use serde_json::json;
-use sha2::{Digest, Sha256};
+use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 
-use crate::audit::forms::{self, Form};
-use crate::audit::{DecodeError, Decoded, Entry, Ignored, Write, decode};
+use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
+use crate::id;
 use crate::ped::history::{Limit, Limits};
-use crate::policy::{Judgement, Policy, Severity, judge};
+use crate::policy::{Judgement, Policy, judge};
 use crate::store::query::Counts;
-use crate::store::row::{self, Quarantine, Record};
+use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
+use message::Envelope;
+use quarantine::{must_be_stored, refusals};
 
+pub mod again;
 pub mod consumer;
+pub mod message;
+pub mod quarantine;
+pub mod replay;
+
+pub use message::open;
 
 /// Everything that one message is assessed by: the rules, and the limits as they were last read.
 #[derive(Debug)]
@@ -27,106 +31,20 @@ pub struct Pipeline {
 }
 
 /// What came of one message.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Assessed {
-    /// Rows to append: events with their alerts, or a quarantined input.
-    Records(Vec<Record>),
-    /// Nothing to append.
-    Ignored(Ignored),
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Assessed {
+    /// Why it is not a change, where it is none.
+    pub ignored: Option<Ignored>,
+    /// Rows to append: events with their alerts, an observation, or a quarantined input.
+    pub records: Vec<Record>,
 }
 
 impl Assessed {
-    /// What an empty page comes to.
-    pub(crate) fn of_nothing() -> Self {
-        Assessed::Records(Vec::new())
+    /// Adds what came of another document of the same message.
+    fn add(&mut self, other: Assessed) {
+        self.ignored = self.ignored.or(other.ignored);
+        self.records.extend(other.records);
     }
-
-    /// Adds what came of another part of the same message.
-    pub(crate) fn add(sum: &mut Option<Self>, part: Self) {
-        *sum = Some(match (sum.take(), part) {
-            (Some(Assessed::Records(mut records)), Assessed::Records(more)) => {
-                records.extend(more);
-                Assessed::Records(records)
-            }
-            (Some(Assessed::Records(records)), Assessed::Ignored(_)) => Assessed::Records(records),
-            (_, part) => part,
-        });
-    }
-}
-
-/// A message without what it was wrapped in, and what the wrapping says of it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Envelope<'m> {
-    /// What was published. The same for each delivery, which a push body is not.
-    pub data: &'m [u8],
-    /// Logging's id of the entry.
-    pub insert_id: Option<&'m str>,
-    /// Pub/Sub's id of the message.
-    pub message_id: Option<&'m str>,
-    /// When Pub/Sub took the message.
-    pub publish_time: Option<&'m str>,
-}
-
-/// How often a message may be wrapped: a page of push bodies around entries in another form needs three.
-const WRAPPINGS_MAX: usize = 4;
-
-/// Opens a message (a `LogEntry`, a Pub/Sub push body around one, or any of [`forms`]) and hands what it says to
-/// `read`: once, or for a document that holds several once for each.
-pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
-    open_wrapped(Envelope { data: raw, ..Envelope::default() }, WRAPPINGS_MAX, &mut read);
-}
-
-fn open_wrapped(
-    envelope: Envelope<'_>,
-    wrappings: usize,
-    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
-) {
-    let entry = match Entry::parse(envelope.data) {
-        Ok(entry) => entry,
-        Err(error) => return open_form(envelope, Err(error), wrappings, read),
-    };
-    let envelope = Envelope {
-        insert_id: entry.insert_id(),
-        message_id: entry.message_id().or(envelope.message_id),
-        publish_time: entry.publish_time().or(envelope.publish_time),
-        ..envelope
-    };
-    match entry.pushed() {
-        Ok(Some(pushed)) if wrappings > 0 => open_wrapped(Envelope { data: &pushed, ..envelope }, wrappings - 1, read),
-        Ok(Some(_)) => read(envelope, Err(wrapped_too_often())),
-        Ok(None) => match decode(&entry) {
-            Ok(decoded) if entry.is_plain() => read(envelope, Ok(decoded)),
-            plain => open_form(envelope, plain, wrappings, read),
-        },
-        Err(error) => read(envelope, Err(error)),
-    }
-}
-
-/// Opens what is no plain entry; `plain` is what the decoder makes of it, which holds where no other form is recognised.
-fn open_form(
-    envelope: Envelope<'_>,
-    plain: Result<Decoded<'_>, DecodeError>,
-    wrappings: usize,
-    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
-) {
-    match forms::canonical(envelope.data) {
-        Ok(None) => read(envelope, plain),
-        Err(error) => read(envelope, Err(error)),
-        Ok(Some(Form::Entry(canonical))) => match Entry::parse(&canonical) {
-            Ok(entry) => read(Envelope { insert_id: entry.insert_id(), ..envelope }, decode(&entry)),
-            Err(error) => read(envelope, Err(error)),
-        },
-        Ok(Some(Form::Several(_))) if wrappings == 0 => read(envelope, Err(wrapped_too_often())),
-        // Each is an input of its own: one that cannot be read leaves its neighbours alone.
-        Ok(Some(Form::Several(documents))) => documents.iter().for_each(|document| {
-            open_wrapped(Envelope { data: document, insert_id: None, ..envelope }, wrappings - 1, read);
-        }),
-    }
-}
-
-fn wrapped_too_often() -> DecodeError {
-    let form = format!("wrapped more than {WRAPPINGS_MAX} times");
-    DecodeError::Form { form, remedy: "a LogEntry, or a Pub/Sub message around one" }
 }
 
 impl Pipeline {
@@ -138,40 +56,54 @@ impl Pipeline {
     /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
     /// subscription).
     pub fn assess(&self, raw: &[u8], source: impl Fn() -> String, now: DateTime<Utc>) -> Assessed {
-        let mut assessed = None;
-        open(raw, |envelope, decoded| {
-            Assessed::add(&mut assessed, self.assess_decoded(envelope, decoded, &source, now))
-        });
-        assessed.unwrap_or_else(Assessed::of_nothing)
+        let mut assessed = Assessed::default();
+        open(raw, |envelope, decoded| assessed.add(self.assess_decoded(envelope, &decoded, &source, now)));
+        assessed
     }
 
-    /// As [`Pipeline::assess`], for a message that [`open`] has decoded.
+    /// As [`Pipeline::assess`], for a message that has been decoded.
     pub fn assess_decoded(
         &self,
         envelope: Envelope<'_>,
-        decoded: Result<Decoded<'_>, DecodeError>,
+        decoded: &Result<Decoded<'_>, DecodeError>,
         source: impl FnOnce() -> String,
         now: DateTime<Utc>,
     ) -> Assessed {
-        match decoded {
-            Ok(Decoded::Ignored(reason)) => Assessed::Ignored(reason),
-            Ok(Decoded::Writes(writes)) => {
-                let limits = self.limits();
-                let records = |write| {
-                    let (limit, judgement) = self.judge(write, &limits);
-                    row::records(write, limit, judgement, now)
-                };
-                Assessed::Records(writes.iter().flat_map(records).collect())
-            }
-            Err(error) => Assessed::Records(vec![Record::Quarantine(quarantine(envelope, &error, source(), now))]),
+        let quarantined = |error: &DecodeError| Assessed {
+            ignored: None,
+            records: vec![Record::Quarantine(quarantine::unreadable(envelope, error, source(), now))],
+        };
+        let writes = match decoded {
+            Err(error) => return quarantined(error),
+            Ok(Decoded::Ignored(reason)) => return Assessed { ignored: Some(*reason), records: Vec::new() },
+            Ok(Decoded::Observed(_, write)) => std::slice::from_ref(&**write),
+            Ok(Decoded::Writes(writes)) => writes.as_slice(),
+        };
+        if let Some(error) = writes.iter().find_map(|write| implausible(write, now)) {
+            return quarantined(&error);
         }
+        if let Ok(Decoded::Observed(reason, write)) = decoded {
+            let event = ReplicaEvent::new(write, &self.policy, now);
+            return Assessed { ignored: Some(*reason), records: vec![Record::Event(Box::new(event))] };
+        }
+        let limits = self.limits();
+        let records = writes.iter().flat_map(|write| self.records(write, &limits, now)).collect();
+        Assessed { ignored: None, records }
+    }
+
+    /// One row for each alert, and the event row.
+    fn records(&self, write: &Write<'_>, limits: &Limits, now: DateTime<Utc>) -> Vec<Record> {
+        let (limit, judgement) = self.judge(write, limits);
+        let event = ReplicaEvent::new(write, &self.policy, now);
+        let alert = |alert| Record::Alert(Box::new(AlertLog::new(write, &event, limit, alert)));
+        let mut records: Vec<Record> = judgement.alerts.into_iter().map(alert).collect();
+        records.push(Record::Event(Box::new(event)));
+        records
     }
 
     /// Judges a write against the limit in force at its own time.
     pub fn judge<'l>(&self, write: &Write<'_>, limits: &'l Limits) -> (Option<&'l Limit>, Judgement) {
-        let limit = write
-            .deployment_name
-            .and_then(|name| limits.at(write.cluster_name, write.namespace, name, write.event_time));
+        let limit = write.deployment_name.and_then(|name| limits.at_write(write, name));
         (limit, judge(write, limit, &self.policy))
     }
 
@@ -192,31 +124,18 @@ impl Pipeline {
     }
 }
 
-/// The row of an unreadable input: its id is that of its bytes, so a redelivery adds nothing.
-pub fn quarantine(envelope: Envelope<'_>, error: &DecodeError, source: String, now: DateTime<Utc>) -> Quarantine {
-    let raw = envelope.data;
-    // A store's text column holds neither other bytes than UTF-8 nor, in some, the zero character.
-    // Other control characters take six characters in JSON, and are no text anyway.
-    let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
-    let id = row::id(&[&hex::encode(Sha256::digest(raw))]);
-    let raw = excerpt(match std::str::from_utf8(raw) {
-        Ok(text) if is_text(text) => text.to_owned(),
-        _ => format!("base64:{}", STANDARD.encode(raw)),
-    });
-    let published = envelope.publish_time.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    Quarantine {
-        quarantine_id: id,
-        quarantined_at: now,
-        message_id: envelope.message_id.map(str::to_owned),
-        publish_time: published.map(|time| time.to_utc()),
-        reason: error.reason().to_owned(),
-        detail: error.to_string(),
-        raw,
-        source: Some(source),
-    }
+/// Before GKE wrote audit logs, or further ahead than clocks are apart: a time that nothing can be judged by.
+fn implausible(write: &Write<'_>, now: DateTime<Utc>) -> Option<DecodeError> {
+    let earliest = NaiveDate::from_ymd_opt(2015, 1, 1)?.and_time(NaiveTime::MIN).and_utc();
+    let possible = earliest..=now + Duration::days(1);
+    (!possible.contains(&write.event_time)).then(|| DecodeError::BadTime {
+        place: "timestamp",
+        value: id::time(write.event_time),
+        expected: "a time from 2015 to a day from now",
+    })
 }
 
-/// What was seen so far. What of it was new, the store tells: see [`Counts`].
+/// What was seen so far. The store tells which of it was new: see [`Counts`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Messages.
@@ -225,10 +144,14 @@ pub struct Tally {
     pub bytes: u64,
     /// Messages that are not a change, by reason.
     pub ignored: BTreeMap<Ignored, u64>,
-    /// Events that are stored now, whether by this run or before.
-    pub stored_events: u64,
-    /// The worst alert found, recorded now or before.
-    pub worst: Option<Severity>,
+    /// Whole events that are stored now, whether by this run or before.
+    whole_events: u64,
+    /// The writes whose entries came in pieces.
+    split_events: BTreeSet<String>,
+    /// The namespaces that were written to.
+    pub namespaces: BTreeSet<String>,
+    /// The times of the earliest and the latest event.
+    pub span: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Tally {
@@ -236,23 +159,36 @@ impl Tally {
     pub fn merge(&mut self, other: Tally) {
         self.entries += other.entries;
         self.bytes += other.bytes;
-        self.stored_events += other.stored_events;
+        self.whole_events += other.whole_events;
+        self.split_events.extend(other.split_events);
+        self.namespaces.extend(other.namespaces);
         for (reason, count) in other.ignored {
             *self.ignored.entry(reason).or_default() += count;
         }
-        self.worst = self.worst.max(other.worst);
+        self.span = match (self.span, other.span) {
+            (Some((from, to)), Some((other_from, other_to))) => Some((from.min(other_from), to.max(other_to))),
+            (span, other) => span.or(other),
+        };
     }
 
     /// Events that were recorded before.
     pub fn duplicates(&self, counts: &Counts) -> u64 {
-        self.stored_events.saturating_sub(counts.events)
+        (self.whole_events + self.split_events.len() as u64).saturating_sub(counts.events)
     }
 
     fn count(&mut self, record: &Record) {
-        match record {
-            Record::Event(_) => self.stored_events += 1,
-            Record::Alert(alert) => self.worst = self.worst.max(Severity::from_name(&alert.severity)),
-            Record::Quarantine(_) => {}
+        let Record::Event(event) = record else { return };
+        if !self.namespaces.contains(&event.namespace) {
+            self.namespaces.insert(event.namespace.clone());
+        }
+        let (from, to) = self.span.unwrap_or((event.event_time, event.event_time));
+        self.span = Some((from.min(event.event_time), to.max(event.event_time)));
+        match &event.write_id {
+            _ if event.outcome == Some(Outcome::Observed) => {}
+            Some(write_id) if *write_id != event.event_id => {
+                self.split_events.insert(write_id.clone());
+            }
+            _ => self.whole_events += 1,
         }
     }
 }
@@ -273,49 +209,4 @@ pub async fn append(store: &dyn Store, records: Vec<Record>, now: DateTime<Utc>)
         must_be_stored(&store.append(refusals.into()).await?)?;
     }
     Ok(tally)
-}
-
-/// The quarantine rows for what a store refused.
-pub(crate) fn refusals(records: &[Record], outcomes: Vec<Appended>, now: DateTime<Utc>) -> Vec<Record> {
-    let refused = records.iter().zip(outcomes).filter_map(|(record, outcome)| match outcome {
-        Appended::Stored => None,
-        Appended::Refused(reason) => Some(Record::Quarantine(refusal(record, &reason, now))),
-    });
-    refused.collect()
-}
-
-/// There is no quarantine for the quarantine.
-pub(crate) fn must_be_stored(outcomes: &[Appended]) -> Result<(), StoreError> {
-    let refused = outcomes.iter().find_map(|outcome| match outcome {
-        Appended::Stored => None,
-        Appended::Refused(reason) => Some(StoreError::Permanent(format!("it refuses a quarantine row: {reason}"))),
-    });
-    refused.map_or(Ok(()), Err)
-}
-
-fn refusal(record: &Record, reason: &str, now: DateTime<Utc>) -> Quarantine {
-    let raw = excerpt(json!({ "table": record.table(), "row": record.json() }).to_string());
-    Quarantine {
-        quarantine_id: row::id(&[record.table(), record.id()]),
-        quarantined_at: now,
-        message_id: None,
-        publish_time: None,
-        reason: "refused_row".to_owned(),
-        detail: format!("the store refuses the row: {reason}"),
-        raw,
-        source: None,
-    }
-}
-
-/// Longest text that is kept of one input: its row must get through BigQuery's 10 MB for one, and a quote in it takes
-/// two characters there. Pub/Sub carries up to 10 MB, but a LogEntry has at most 512 KiB.
-const RAW_MAX_BYTES: usize = 4 << 20;
-
-/// The text, or how it begins.
-fn excerpt(mut text: String) -> String {
-    if text.len() > RAW_MAX_BYTES {
-        text.truncate(text.floor_char_boundary(RAW_MAX_BYTES));
-        text.push('…');
-    }
-    text
 }

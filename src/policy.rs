@@ -3,208 +3,63 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::{Deserialize, Serialize};
-use wildmatch::WildMatch;
-
-use crate::audit::{Actor, ActorKind, ObjectKind, Write};
+use crate::audit::{Asked, ObjectKind, Outcome, Write};
+use crate::names::{Named, named};
 use crate::ped::history::Limit;
 
-/// What a write comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// At most its limit, and inside the platform's range.
-    Within,
-    /// More than the limit in force.
-    OverLimit,
-    /// No breach of its own limit, but outside what the platform allows anybody.
-    OutsidePlatformRange,
-    /// No PED version was in force.
-    Unregistered,
-    /// The entry does not tell the number, or not the Deployment that it is about.
-    UnknownValue,
-    /// The object is gone.
-    Removed,
-}
+pub mod actors;
+pub mod scope;
 
-impl Verdict {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Within => "within",
-            Verdict::OverLimit => "over_limit",
-            Verdict::OutsidePlatformRange => "outside_platform_range",
-            Verdict::Unregistered => "unregistered",
-            Verdict::UnknownValue => "unknown_value",
-            Verdict::Removed => "removed",
-        }
+pub use actors::{Route, Routes};
+pub use scope::Scope;
+
+named! {
+    /// What a write comes to.
+    pub enum Verdict {
+        /// At most its limit, and inside the platform's range.
+        Within = "within",
+        /// More than the limit in force.
+        OverLimit = "over_limit",
+        /// No breach of its own limit, but outside what the platform allows anybody.
+        OutsidePlatformRange = "outside_platform_range",
+        /// No PED version was in force.
+        Unregistered = "unregistered",
+        /// The entry does not tell the number, the Deployment that it is about, or whether it removed something.
+        UnknownValue = "unknown_value",
+        /// The object is gone.
+        Removed = "removed",
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named! {
+    /// What an alert is about. Each can be switched off, and has a severity of its own.
+    pub enum AlertType {
+        /// The write asks for more than the limit in force.
+        OverLimit = "over_limit",
+        /// No breach of a limit of its own, but outside the platform's range.
+        OutsidePlatformRange = "outside_platform_range",
+        /// No PED version was in force.
+        Unregistered = "unregistered",
+        /// Somebody outside the pipeline wrote a watched field, within the limit. (Above it, `OverLimit` says it all.)
+        Bypass = "bypass",
+        /// More than the team first applied for, and within the limit. (Above it, `OverLimit` says it all.)
+        OverInitial = "over_initial",
+        /// The number cannot be told.
+        UnknownValue = "unknown_value",
+        /// Something may have been removed: the entry does not tell what, or whether.
+        UnknownRemoval = "unknown_removal",
     }
 }
 
-/// Which way a write came: told by the actor's name alone, never by the user agent, which the caller chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// The approved way.
-    Pipeline,
-    /// An autoscaler that was itself configured the approved way.
-    Autoscaler,
-    /// A Kubernetes or GKE component.
-    Controller,
-    /// Anybody else with a name.
-    Bypass,
-    /// Nobody knows who.
-    Unknown,
-}
-
-impl Route {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Route::Pipeline => "pipeline",
-            Route::Autoscaler => "autoscaler",
-            Route::Controller => "controller",
-            Route::Bypass => "bypass",
-            Route::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Name patterns of actors: `*` any text, `?` any character. The first list that matches decides.
-#[derive(Debug, Clone, Default)]
-pub struct Routes {
-    patterns: Vec<(Route, Pattern)>,
-}
-
-#[derive(Debug, Clone)]
-struct Pattern {
-    whole: WildMatch,
-    /// What is behind its last wildcard: comparing that first spares most names the slow way.
-    tail: String,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Self {
-        let tail = text.rsplit(['*', '?']).next().unwrap_or_default().to_owned();
-        Pattern { whole: WildMatch::new(text), tail }
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        name.ends_with(&self.tail) && self.whole.matches(name)
-    }
-}
-
-impl Routes {
-    /// Takes the three lists in the order in which they are asked.
-    pub fn new(pipeline: &[String], autoscaler: &[String], controller: &[String]) -> Self {
-        let lists = [(Route::Pipeline, pipeline), (Route::Autoscaler, autoscaler), (Route::Controller, controller)];
-        let patterns = lists
-            .into_iter()
-            .flat_map(|(route, list)| list.iter().map(move |pattern| (route, Pattern::new(pattern))))
-            .collect();
-        Routes { patterns }
-    }
-
-    /// The route of an actor, and the pattern that told it.
-    pub fn of(&self, actor: &Actor<'_>) -> (Route, Option<String>) {
-        match self.find(actor) {
-            Some((route, pattern)) => (*route, Some(pattern.whole.to_string())),
-            None => (Self::without_pattern(actor), None),
-        }
-    }
-
-    fn route(&self, actor: &Actor<'_>) -> Route {
-        self.find(actor).map_or_else(|| Self::without_pattern(actor), |(route, _)| *route)
-    }
-
-    fn find(&self, actor: &Actor<'_>) -> Option<&(Route, Pattern)> {
-        self.patterns.iter().find(|(_, pattern)| pattern.matches(actor.name))
-    }
-
-    fn without_pattern(actor: &Actor<'_>) -> Route {
-        match actor.kind {
-            ActorKind::Unknown | ActorKind::Anonymous => Route::Unknown,
-            _ => Route::Bypass,
-        }
-    }
-}
-
-/// What an alert is about. Each can be switched off, and has a severity of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AlertType {
-    /// The write asks for more than the limit in force.
-    OverLimit,
-    /// No breach of a limit of its own, but outside the platform's range.
-    OutsidePlatformRange,
-    /// No PED version was in force.
-    Unregistered,
-    /// Somebody outside the pipeline wrote a watched field, within the limit. (Above it, `OverLimit` says it all.)
-    Bypass,
-    /// More than the team first applied for.
-    OverInitial,
-    /// The number cannot be told.
-    UnknownValue,
-}
-
-impl AlertType {
-    /// All of them, in the order in which they are checked.
-    pub const ALL: [AlertType; 6] = [
-        AlertType::OverLimit,
-        AlertType::OutsidePlatformRange,
-        AlertType::Unregistered,
-        AlertType::Bypass,
-        AlertType::OverInitial,
-        AlertType::UnknownValue,
-    ];
-
-    /// The name used in the tables and as the rule's key in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AlertType::OverLimit => "over_limit",
-            AlertType::OutsidePlatformRange => "outside_platform_range",
-            AlertType::Unregistered => "unregistered",
-            AlertType::Bypass => "bypass",
-            AlertType::OverInitial => "over_initial",
-            AlertType::UnknownValue => "unknown_value",
-        }
-    }
-}
-
-/// How bad an alert is; ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Look at it today.
-    Warning,
-    /// Look at it now.
-    Critical,
-}
-
-impl Severity {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        }
-    }
-
-    /// The severity of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Severity::Info, Severity::Warning, Severity::Critical].into_iter().find(|severity| severity.as_str() == name)
+named! {
+    /// How bad an alert is; ordered.
+    pub enum Severity {
+        /// Good to know.
+        Info = "info",
+        /// Look at it today.
+        Warning = "warning",
+        /// Look at it now.
+        Critical = "critical",
     }
 }
 
@@ -219,21 +74,31 @@ pub struct Policy {
     pub severity: Severities,
     /// Who counts as what.
     pub routes: Routes,
+    /// Whom it does not concern.
+    pub scope: Scope,
+}
+
+impl Policy {
+    /// Whether a number is outside what the platform allows anybody.
+    pub fn outside_range(&self, replicas: i64) -> bool {
+        let allowed = self.platform.contains(&replicas) || replicas == 0 && self.allow_zero;
+        !allowed
+    }
 }
 
 /// The severity of each alert type; cannot miss one.
 #[derive(Debug, Clone, Default)]
-pub struct Severities([Option<Severity>; AlertType::ALL.len()]);
+pub struct Severities(Vec<(AlertType, Option<Severity>)>);
 
 impl Severities {
     /// Asks once for each type. `None` switches the rule off.
-    pub fn from_fn(severity_of: impl FnMut(AlertType) -> Option<Severity>) -> Self {
-        Severities(AlertType::ALL.map(severity_of))
+    pub fn from_fn(mut severity_of: impl FnMut(AlertType) -> Option<Severity>) -> Self {
+        Severities(AlertType::ALL.iter().map(|&alert_type| (alert_type, severity_of(alert_type))).collect())
     }
 
     /// `None` where the rule is off.
     pub fn get(&self, alert_type: AlertType) -> Option<Severity> {
-        self.0.get(alert_type as usize).copied().flatten()
+        self.0.iter().find(|(known, _)| *known == alert_type).and_then(|(_, severity)| *severity)
     }
 }
 
@@ -255,43 +120,45 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Which way it came.
     pub route: Route,
-    /// The rules that fired, in the order of [`AlertType::ALL`].
+    /// The rules that fired, in the order of [`AlertType`].
     pub alerts: Vec<Alert>,
 }
 
 /// Judges one write against the limit that was in force at its own time.
 ///
 /// Each rule is checked by itself; the verdict is the first thing to say about the write. At the limit is not over it.
+/// Only what is known to be stored, and whole, alerts at once: the rest is judged when the order of the object's writes
+/// has told what it was. Nobody is told about what is out of scope.
 pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judgement {
     let verdict = verdict(write, limit, policy);
     let route = policy.routes.route(&write.actor);
+    let told = policy.scope.holds(write)
+        && write.split.is_none()
+        && (write.outcome == Outcome::Stored || write.removes_unknown())
+        && write.effective != Some(false);
+    let facts = Facts::of(write, limit);
     let alerts = AlertType::ALL
-        .into_iter()
-        .filter(|&alert_type| fires(alert_type, write, verdict, route, limit, policy))
-        .filter_map(|alert_type| {
+        .iter()
+        .filter(|&&alert_type| told && fires(alert_type, write, verdict, route, limit, policy))
+        .filter_map(|&alert_type| {
             let severity = policy.severity.get(alert_type)?;
-            Some(Alert { alert_type, severity, message: message(alert_type, write, limit, policy) })
+            Some(Alert { alert_type, severity, message: facts.message(alert_type, policy) })
         })
         .collect();
     Judgement { verdict, route, alerts }
 }
 
 fn verdict(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Verdict {
-    if write.operation.removes() {
+    if write.ends() {
         return Verdict::Removed;
     }
-    match (write.asked, write.deployment_name, limit) {
-        (Err(_), _, _) | (_, None, _) => Verdict::UnknownValue,
-        (Ok(_), Some(_), None) => Verdict::Unregistered,
-        (Ok(asked), Some(_), Some(limit)) if asked.replicas > limit.max_replicas => Verdict::OverLimit,
-        (Ok(asked), ..) if outside(asked.replicas, policy) => Verdict::OutsidePlatformRange,
+    match (write.asked.replicas(), write.deployment_name, limit) {
+        (None, _, _) | (_, None, _) => Verdict::UnknownValue,
+        (Some(_), Some(_), None) => Verdict::Unregistered,
+        (Some(replicas), Some(_), Some(limit)) if replicas > limit.max_replicas => Verdict::OverLimit,
+        (Some(replicas), ..) if policy.outside_range(replicas) => Verdict::OutsidePlatformRange,
         _ => Verdict::Within,
     }
-}
-
-fn outside(replicas: i64, policy: &Policy) -> bool {
-    let allowed = policy.platform.contains(&replicas) || replicas == 0 && policy.allow_zero;
-    !allowed
 }
 
 fn fires(
@@ -302,64 +169,116 @@ fn fires(
     limit: Option<&Limit>,
     policy: &Policy,
 ) -> bool {
-    let replicas = write.asked.ok().filter(|_| verdict != Verdict::Removed).map(|asked| asked.replicas);
+    let replicas = write.asked.replicas();
+    let removes = write.operation.removes();
     match alert_type {
         AlertType::OverLimit => verdict == Verdict::OverLimit,
         AlertType::OutsidePlatformRange => {
-            verdict != Verdict::OverLimit && replicas.is_some_and(|replicas| outside(replicas, policy))
+            verdict != Verdict::OverLimit && replicas.is_some_and(|replicas| policy.outside_range(replicas))
         }
         AlertType::Unregistered => verdict == Verdict::Unregistered,
         AlertType::Bypass => {
-            route == Route::Bypass && write.touched && !matches!(verdict, Verdict::OverLimit | Verdict::Removed)
+            route.is_bypass()
+                && write.touched == Some(true)
+                && !removes
+                && !matches!(verdict, Verdict::OverLimit | Verdict::Removed)
         }
         AlertType::OverInitial => {
-            replicas.zip(limit).is_some_and(|(replicas, limit)| replicas > limit.initial_max_replicas)
+            verdict != Verdict::OverLimit
+                && replicas.zip(limit).is_some_and(|(replicas, limit)| replicas > limit.initial_max_replicas)
         }
-        AlertType::UnknownValue => verdict == Verdict::UnknownValue,
+        AlertType::UnknownValue => verdict == Verdict::UnknownValue && !removes,
+        AlertType::UnknownRemoval => write.removes_unknown(),
     }
 }
 
-fn message(alert_type: AlertType, write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> String {
-    let what = Subject(write);
-    let asked = match write.asked.map_or(0, |asked| asked.replicas) {
-        1 => "1 replica".to_owned(),
-        several => format!("{several} replicas"),
-    };
-    let (max, initial) = limit.map_or((0, 0), |limit| (limit.max_replicas, limit.initial_max_replicas));
-    let (least, most) = (policy.platform.start(), policy.platform.end());
-    match alert_type {
-        AlertType::OverLimit if !write.touched => {
-            format!("{what} still asks for {asked}, over its limit of {max}; this write did not set them")
+/// What an alert's sentence is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts<'f> {
+    /// Kubernetes namespace.
+    pub namespace: &'f str,
+    /// The Deployment that it is about.
+    pub deployment_name: Option<&'f str>,
+    /// What was written.
+    pub object_kind: ObjectKind,
+    /// Its name.
+    pub object_name: Option<&'f str>,
+    /// What is asked for.
+    pub replicas: Option<i64>,
+    /// The limit in force.
+    pub max_replicas: Option<i64>,
+    /// What was first applied for.
+    pub initial_max_replicas: Option<i64>,
+    /// Whether the write that it is about set the number; a limit that begins on a standing number does not.
+    pub set_by_write: bool,
+    /// Why the number is unknown.
+    pub why: Option<&'f str>,
+}
+
+impl<'f> Facts<'f> {
+    fn of(write: &Write<'f>, limit: Option<&Limit>) -> Self {
+        Facts {
+            namespace: write.namespace,
+            deployment_name: write.deployment_name,
+            object_kind: write.object_kind,
+            object_name: write.object_name,
+            replicas: write.asked.replicas(),
+            max_replicas: limit.map(|limit| limit.max_replicas),
+            initial_max_replicas: limit.map(|limit| limit.initial_max_replicas),
+            set_by_write: write.touched != Some(false),
+            why: match write.asked {
+                Asked::Unknown(why) => Some(why),
+                Asked::For(_) | Asked::Nothing => None,
+            },
         }
-        AlertType::OverLimit => format!("{what} asks for {asked}, over its limit of {max}"),
-        AlertType::OutsidePlatformRange => {
-            format!("{what} asks for {asked}, outside the {least} to {most} that the platform allows")
-        }
-        AlertType::Unregistered => format!("{what} asks for {asked}, but no PED was in force for it"),
-        AlertType::Bypass => format!("{what} was written past the pipeline"),
-        AlertType::OverInitial => {
-            format!("{what} asks for {asked}, more than the {initial} first applied for")
-        }
-        AlertType::UnknownValue => {
-            let why = write.asked.err().unwrap_or("no body names the Deployment");
-            format!("{what} was written, but its replicas are unknown: {why}")
+    }
+
+    /// One sentence for a person, without the actor's name.
+    pub fn message(&self, alert_type: AlertType, policy: &Policy) -> String {
+        let what = Subject(self);
+        let asked = match self.replicas.unwrap_or_default() {
+            1 => "1 replica".to_owned(),
+            several => format!("{several} replicas"),
+        };
+        let (max, initial) = (self.max_replicas.unwrap_or_default(), self.initial_max_replicas.unwrap_or_default());
+        let (least, most) = (policy.platform.start(), policy.platform.end());
+        match alert_type {
+            AlertType::OverLimit if !self.set_by_write => {
+                format!("{what} still asks for {asked}, over its limit of {max}; this write did not set them")
+            }
+            AlertType::OverLimit => format!("{what} asks for {asked}, over its limit of {max}"),
+            AlertType::OutsidePlatformRange => {
+                format!("{what} asks for {asked}, outside the {least} to {most} that the platform allows")
+            }
+            AlertType::Unregistered => format!("{what} asks for {asked}, but no PED was in force for it"),
+            AlertType::Bypass => format!("{what} was written past the pipeline"),
+            AlertType::OverInitial => format!("{what} asks for {asked}, more than the {initial} first applied for"),
+            AlertType::UnknownValue => {
+                let why = self.why.unwrap_or("no body names the Deployment");
+                format!("{what} was written, but its replicas are unknown: {why}")
+            }
+            AlertType::UnknownRemoval => match self.object_name {
+                Some(_) => format!("{what} may have been removed: the entry does not tell whether it was"),
+                None => format!("{what} may have been removed: the entry does not tell which"),
+            },
         }
     }
 }
 
 /// `payments/orders-api`, with the HPA's name where it is one.
-struct Subject<'w, 'e>(&'w Write<'e>);
+struct Subject<'w, 'f>(&'w Facts<'f>);
 
 impl fmt::Display for Subject<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Subject(write) = self;
-        let object = write.object_name.unwrap_or("(unnamed)");
-        match (write.object_kind, write.deployment_name) {
-            (ObjectKind::HorizontalPodAutoscaler, Some(deployment)) => {
-                write!(f, "{}/{deployment} (by HorizontalPodAutoscaler {object})", write.namespace)
+        let Subject(facts) = self;
+        match (facts.object_kind, facts.object_name, facts.deployment_name) {
+            (ObjectKind::HorizontalPodAutoscaler, name, Some(deployment)) => {
+                let name = name.unwrap_or("(unnamed)");
+                write!(f, "{}/{deployment} (by HorizontalPodAutoscaler {name})", facts.namespace)
             }
-            (kind, None) => write!(f, "{kind} {}/{object}", write.namespace),
-            (_, Some(deployment)) => write!(f, "{}/{deployment}", write.namespace),
+            (_, _, Some(deployment)) => write!(f, "{}/{deployment}", facts.namespace),
+            (kind, Some(name), None) => write!(f, "{kind} {}/{name}", facts.namespace),
+            (kind, None, None) => write!(f, "some {kind} in {}", facts.namespace),
         }
     }
 }

@@ -47,12 +47,6 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] when some of them may not be stored; appending them all again is safe.
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError>;
 
-    /// Appends the version that follows from what is registered, atomically; `None` when nothing recorded changes.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it may not be stored; registering it again is safe.
-    async fn register(&self, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError>;
-
     /// Checks that tables and views are what this binary needs, before it begins to write for long.
     ///
     /// # Errors
@@ -64,4 +58,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when it cannot be answered.
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError>;
+}
+
+/// Appends the version that follows from what is registered; `None` when nothing recorded changes.
+///
+/// # Errors
+/// [`StoreError`] when it may not be stored; registering it again is safe.
+pub async fn register(store: &dyn Store, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError> {
+    let subject = &registration.ped.subject;
+    let query = query::versions_of(&[(subject.namespace.clone(), subject.deployment.clone())]);
+    let registered: Vec<DeploymentConfig> = store.fetch(&query).await?.read()?;
+    let next = registration.next(&registered);
+    if let Some(version) = &next {
+        store.append(Arc::new([Record::Version(Box::new(version.clone()))])).await?;
+    }
+    Ok(next)
 }

@@ -8,5 +8,6 @@ step tests/servers/setup.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --no-deps
+step tests/servers/released.sh
 # With what the tests of faults print: how many messages, how many kills, what was lost.
 step cargo test --locked -- --show-output

@@ -1,8 +1,7 @@
 //! Who made the call, and what kind of principal that is.
 
-use std::fmt;
-
 use super::entry::AuthenticationInfo;
+use crate::names::named;
 
 /// The principal of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,60 +12,58 @@ pub struct Actor<'a> {
     pub field: &'static str,
     /// What the name's form says about the principal.
     pub kind: ActorKind,
+    /// Whom it impersonates (`authoritySelector`).
+    pub on_behalf_of: Option<&'a str>,
 }
 
-/// What kind of principal an actor is. Never a guess: what no rule recognises is `Unknown`, not a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ActorKind {
-    /// A person's Google account.
-    User,
-    /// A Google service account, `….gserviceaccount.com`.
-    GcpServiceAccount,
-    /// `system:serviceaccount:<namespace>:<name>`, or its workload-identity form `….svc.id.goog[<namespace>/<name>]`.
-    KubernetesServiceAccount,
-    /// A Kubernetes component: `system:…` or a kubelet.
-    System,
-    /// A workforce or workload identity, `principal://…`.
-    Federated,
-    /// `system:anonymous`.
-    Anonymous,
-    /// None of the above.
-    Unknown,
+named! {
+    /// What kind of principal an actor is. Never a guess: what no rule recognises is `Unknown`, not a person.
+    pub enum ActorKind {
+        /// A person's Google account.
+        User = "user",
+        /// A Google service account, `….gserviceaccount.com`.
+        GcpServiceAccount = "gcp_service_account",
+        /// `system:serviceaccount:<namespace>:<name>`, or its workload-identity form `….svc.id.goog[<namespace>/<name>]`.
+        KubernetesServiceAccount = "kubernetes_service_account",
+        /// A Kubernetes component: `system:…` or a kubelet.
+        System = "system",
+        /// A workforce or workload identity, `principal://…`.
+        Federated = "federated",
+        /// `system:anonymous`.
+        Anonymous = "anonymous",
+        /// None of the above.
+        Unknown = "unknown",
+    }
+}
+
+/// The controller that empties a namespace which is being deleted.
+const NAMESPACE_CONTROLLER: &str = "system:serviceaccount:kube-system:namespace-controller";
+
+impl Actor<'_> {
+    /// Whether this is the controller that empties a deleted namespace.
+    pub(super) fn empties_namespaces(&self) -> bool {
+        self.name == NAMESPACE_CONTROLLER
+    }
+}
+
+/// Takes the first of `principalEmail` and `principalSubject` that is there. `authoritySelector` names whom the caller
+/// impersonates, which the API server has checked that it may.
+pub(super) fn actor<'e>(info: Option<&'e AuthenticationInfo<'_>>) -> Actor<'e> {
+    let on_behalf_of = info.and_then(|info| info.authority_selector.get());
+    let (name, field) = info
+        .and_then(|info| {
+            let email = info.principal_email.get().map(|name| (name, "principalEmail"));
+            email.or_else(|| info.principal_subject.get().map(|name| (name, "principalSubject")))
+        })
+        .unwrap_or(("unknown", "nothing"));
+    Actor { name, field, kind: kind_of(name), on_behalf_of }
 }
 
 impl ActorKind {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ActorKind::User => "user",
-            ActorKind::GcpServiceAccount => "gcp_service_account",
-            ActorKind::KubernetesServiceAccount => "kubernetes_service_account",
-            ActorKind::System => "system",
-            ActorKind::Federated => "federated",
-            ActorKind::Anonymous => "anonymous",
-            ActorKind::Unknown => "unknown",
-        }
+    /// The kind of principal that a name is one of.
+    pub fn of(name: &str) -> Self {
+        kind_of(name)
     }
-}
-
-impl fmt::Display for ActorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Takes the first of `principalEmail`, `principalSubject` and `authoritySelector` that is there.
-pub(super) fn actor<'e>(info: Option<&'e AuthenticationInfo<'_>>) -> Actor<'e> {
-    info.and_then(|info| {
-        [
-            (info.principal_email.get(), "principalEmail"),
-            (info.principal_subject.get(), "principalSubject"),
-            (info.authority_selector.get(), "authoritySelector"),
-        ]
-        .into_iter()
-        .find_map(|(name, field)| name.map(|name| Actor { name, field, kind: kind_of(name) }))
-    })
-    .unwrap_or(Actor { name: "unknown", field: "nothing", kind: ActorKind::Unknown })
 }
 
 fn kind_of(name: &str) -> ActorKind {
@@ -80,13 +77,19 @@ fn kind_of(name: &str) -> ActorKind {
         ActorKind::System
     } else if bare.starts_with("principal://") || bare.starts_with("principalSet://") {
         ActorKind::Federated
-    } else if bare.ends_with(".gserviceaccount.com") {
+    } else if ends_with_domain(bare, ".gserviceaccount.com") {
         ActorKind::GcpServiceAccount
     } else if bare.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.')) {
         ActorKind::User
     } else {
         ActorKind::Unknown
     }
+}
+
+/// Domains compare without case.
+fn ends_with_domain(name: &str, domain: &str) -> bool {
+    let tail = name.len().checked_sub(domain.len()).and_then(|at| name.get(at..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(domain))
 }
 
 #[cfg(test)]
@@ -99,6 +102,8 @@ mod tests {
             ("alice@example.com", ActorKind::User),
             ("user:alice@example.com", ActorKind::User),
             ("deployer@acme-prod.iam.gserviceaccount.com", ActorKind::GcpServiceAccount),
+            ("deployer@acme-prod.iam.GServiceAccount.com", ActorKind::GcpServiceAccount),
+            ("kubernetes-admin", ActorKind::Unknown),
             ("000000000000-compute@developer.gserviceaccount.com", ActorKind::GcpServiceAccount),
             ("000000000000@cloudbuild.gserviceaccount.com", ActorKind::GcpServiceAccount),
             ("acme-prod@appspot.gserviceaccount.com", ActorKind::GcpServiceAccount),

@@ -7,11 +7,12 @@
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 
 use super::DecodeError;
-use super::json::{Lenient, Maybe, Number, Scalar, Text, lenient};
+use super::json::{Lenient, List, Maybe, Number, Scalar, Text, lenient};
 
 /// One parsed input document: a `LogEntry`, or a Pub/Sub push body around one.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -23,9 +24,11 @@ pub struct Entry<'a> {
     pub(super) timestamp: Text<'a>,
     pub(super) receive_timestamp: Text<'a>,
     pub(super) resource: Maybe<Resource<'a>>,
+    #[serde(deserialize_with = "labels_or_text")]
     pub(super) labels: Maybe<Labels<'a>>,
     pub(super) split: Maybe<Split<'a>>,
-    pub(super) proto_payload: Maybe<Payload<'a>>,
+    pub(super) operation: Maybe<LongRunning<'a>>,
+    pub(super) proto_payload: Member<Payload<'a>>,
     message: Maybe<PushMessage<'a>>,
 }
 
@@ -54,11 +57,17 @@ impl<'a> Entry<'a> {
         decode_base64(data).map(Some)
     }
 
-    /// Whether this is a `LogEntry` with an audit payload, its bodies as objects: then no other form can tell more of it.
+    /// Whether Logging itself writes entries like this: an audit payload, its bodies and labels as objects, and a time that
+    /// ends in `Z`. Only of another, [`super::forms`] may make more than the decoder.
     pub fn is_plain(&self) -> bool {
-        self.proto_payload.0.as_ref().is_some_and(|payload| {
-            payload.service_name.get().is_some() && !payload.request.is_text && !payload.response.is_text
-        })
+        let Member::Object(payload) = &self.proto_payload else { return false };
+        let time = self.timestamp.get().unwrap_or_default().as_bytes();
+        payload.service_name.get().is_some()
+            && !payload.request.is_text
+            && !payload.response.is_text
+            && self.log_name.get().is_some()
+            && (time.get(10), time.last()) == (Some(&b'T'), Some(&b'Z'))
+            && self.labels.0.as_ref().is_none_or(|labels| !labels.is_text)
     }
 
     /// Pub/Sub's id of the message that carried this entry, and when it was published, for the quarantine.
@@ -83,9 +92,8 @@ const ANY_PADDING: GeneralPurposeConfig =
 /// Either alphabet, with or without padding, also in lines: a reader of protobuf's JSON takes all of these.
 fn decode_base64(data: &str) -> Result<Vec<u8>, DecodeError> {
     let decode = |alphabet: &Alphabet, data: &[u8]| {
-        GeneralPurpose::new(alphabet, ANY_PADDING)
-            .decode(data)
-            .map_err(|error| DecodeError::NotBase64(error.to_string()))
+        let decoded = GeneralPurpose::new(alphabet, ANY_PADDING).decode(data);
+        decoded.map_err(|error| DecodeError::NotBase64(error.to_string().trim_end_matches('.').to_owned()))
     };
     let alphabet = if data.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     if !data.bytes().any(|byte| byte.is_ascii_whitespace()) {
@@ -128,6 +136,30 @@ pub(super) struct Labels<'a> {
     pub(super) dry_run: Text<'a>,
     #[serde(rename = "audit.k8s.io/truncated")]
     pub(super) truncated: Text<'a>,
+    #[serde(rename = "authorization.k8s.io/decision")]
+    pub(super) decision: Text<'a>,
+    /// They are a text, which may hold JSON of them.
+    #[serde(skip)]
+    is_text: bool,
+}
+
+/// Labels that are no object are none; but a text is remembered, lest a dry run be missed in it.
+#[derive(Default)]
+struct LabelsOrText<'a>(Maybe<Labels<'a>>);
+
+impl<'de> Lenient<'de> for LabelsOrText<'de> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        let text = matches!(scalar, Scalar::Text(_)).then(|| Labels { is_text: true, ..Labels::default() });
+        LabelsOrText(Maybe(text))
+    }
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        Maybe::from_map(map).map(LabelsOrText)
+    }
+}
+
+fn labels_or_text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Maybe<Labels<'a>>, D::Error> {
+    lenient::<LabelsOrText<'de>, D>(deserializer).map(|LabelsOrText(labels)| labels)
 }
 
 /// Set on each piece of an entry that was too large for one (over 512 KiB).
@@ -137,7 +169,52 @@ pub(super) struct Split<'a> {
     #[serde(borrow)]
     pub(super) uid: Text<'a>,
     pub(super) index: Number<'a>,
-    pub(super) total_splits: Number<'a>,
+}
+
+/// `LogEntry.operation`: which entries belong to one long-running operation.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct LongRunning<'a> {
+    #[serde(borrow)]
+    pub(super) id: Text<'a>,
+    pub(super) first: Text<'a>,
+    pub(super) last: Text<'a>,
+}
+
+/// A member of the entry that is an object, where one is there at all.
+#[derive(Debug, Default)]
+pub(super) enum Member<T> {
+    /// There is no such key, or it is `null`.
+    #[default]
+    Absent,
+    Object(T),
+    /// Something else, named.
+    Other(&'static str),
+}
+
+impl<'de, T: Deserialize<'de>> Lenient<'de> for Member<T> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        match scalar {
+            Scalar::Null => Member::Absent,
+            Scalar::Text(_) => Member::Other("a text"),
+            Scalar::Bool(_) | Scalar::Whole(_) | Scalar::Float(_) => Member::Other("a scalar"),
+        }
+    }
+
+    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::Other("an array"))
+    }
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Member::Object)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lenient(deserializer)
+    }
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -193,15 +270,46 @@ pub(super) struct Body<'a> {
     pub(super) details: Metadata<'a>,
     /// `Status.status`: "Success" or "Failure". Empty for objects, whose `status` is itself an object.
     pub(super) outcome: Text<'a>,
-    /// The members of a list (the answer to `deletecollection`).
-    pub(super) items: Vec<Metadata<'a>>,
+    /// `Status.code`: HTTP's.
+    pub(super) code: Number<'a>,
+    /// The members of a list or a Table; `None` when this is neither.
+    pub(super) items: Option<Vec<Metadata<'a>>>,
+    /// `DeleteOptions.dryRun`.
+    pub(super) dry_run: List<Text<'a>>,
+    /// `DeleteOptions.propagationPolicy`, and what it was called before.
+    pub(super) propagation_policy: Text<'a>,
+    pub(super) orphan_dependents: Text<'a>,
+    /// A directive of a strategic merge patch for the whole object.
+    pub(super) directive: Text<'a>,
     /// It is a text, which may hold JSON of one: see [`super::forms`].
     pub(super) is_text: bool,
     /// The operations of a JSON Patch: the body itself is an array, or holds one under its only other key.
     pub(super) operations: Vec<&'a RawValue>,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
+impl<'a> Body<'a> {
+    /// Its kind: `kind` first, the last part of `@type` second.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.kind.get().or_else(|| self.type_url.get()?.rsplit(['.', '/']).next())
+    }
+
+    /// Whether this is a `Status` instead of an object.
+    pub(super) fn is_status(&self) -> bool {
+        self.kind() == Some("Status")
+            || self.outcome.get().is_some() && self.metadata.as_ref().is_none_or(|m| m.uid.get().is_none())
+    }
+
+    /// The metadata of the one object that this is, or that it is a Table of.
+    pub(super) fn metadata(&self) -> Option<&Metadata<'a>> {
+        match (self.kind(), self.items.as_deref()) {
+            (Some("Table"), Some([only])) => Some(only),
+            (Some("Table"), _) => None,
+            _ => self.metadata.as_ref(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Metadata<'a> {
     #[serde(borrow)]
@@ -210,6 +318,9 @@ pub(super) struct Metadata<'a> {
     pub(super) uid: Text<'a>,
     pub(super) resource_version: Text<'a>,
     pub(super) generation: Number<'a>,
+    pub(super) creation_timestamp: Text<'a>,
+    pub(super) deletion_timestamp: Text<'a>,
+    pub(super) finalizers: List<Text<'a>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -220,6 +331,11 @@ pub(super) struct Spec<'a> {
     pub(super) min_replicas: Number<'a>,
     pub(super) max_replicas: Number<'a>,
     pub(super) scale_target_ref: Maybe<TargetRef<'a>>,
+    /// Directives of a strategic merge patch: `$patch`, and the keys that `$retainKeys` leaves.
+    #[serde(rename = "$patch")]
+    pub(super) directive: Text<'a>,
+    #[serde(rename = "$retainKeys")]
+    pub(super) retained: Option<List<Text<'a>>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -228,6 +344,8 @@ pub(super) struct TargetRef<'a> {
     #[serde(borrow)]
     pub(super) kind: Text<'a>,
     pub(super) name: Text<'a>,
+    #[serde(rename = "apiVersion")]
+    pub(super) api_version: Text<'a>,
 }
 
 #[derive(serde::Deserialize)]
@@ -247,8 +365,20 @@ enum BodyKey {
     Details,
     #[serde(rename = "status")]
     Status,
+    #[serde(rename = "code")]
+    Code,
     #[serde(rename = "items")]
     Items,
+    #[serde(rename = "rows")]
+    Rows,
+    #[serde(rename = "dryRun")]
+    DryRun,
+    #[serde(rename = "propagationPolicy")]
+    PropagationPolicy,
+    #[serde(rename = "orphanDependents")]
+    OrphanDependents,
+    #[serde(rename = "$patch")]
+    Directive,
     #[serde(other)]
     Other,
 }
@@ -275,7 +405,27 @@ impl<'de> Lenient<'de> for Body<'de> {
                 BodyKey::Spec => body.spec = map.next_value::<Maybe<_>>()?.0,
                 BodyKey::Details => body.details = map.next_value::<Maybe<_>>()?.0.unwrap_or_default(),
                 BodyKey::Status => body.outcome = map.next_value()?,
-                BodyKey::Items => body.items = map.next_value::<Items<'de>>()?.0,
+                BodyKey::Code => body.code = map.next_value()?,
+                BodyKey::DryRun => body.dry_run = map.next_value()?,
+                BodyKey::PropagationPolicy => body.propagation_policy = map.next_value()?,
+                BodyKey::OrphanDependents => body.orphan_dependents = map.next_value()?,
+                BodyKey::Directive => body.directive = map.next_value()?,
+                BodyKey::Rows => {
+                    let List(rows) = map.next_value::<List<Maybe<TableRow<'de>>>>()?;
+                    let metadata = |row: TableRow<'de>| row.object.0?.metadata.0;
+                    body.items = Some(rows.into_iter().filter_map(|Maybe(row)| row.and_then(metadata)).collect());
+                }
+                // The members of a list, or a JSON Patch that a Struct carries under this key.
+                BodyKey::Items => {
+                    let raw: &RawValue = map.next_value()?;
+                    let List(items) = serde_json::from_str::<List<Maybe<Item<'de>>>>(raw.get()).unwrap_or_default();
+                    let items = items.into_iter().filter_map(|Maybe(item)| item);
+                    if items.clone().any(|item| item.op.get().is_some()) {
+                        body.operations = serde_json::from_str(raw.get()).unwrap_or_default();
+                    } else if raw.get().starts_with('[') {
+                        body.items = Some(items.filter_map(|item| item.metadata.0).collect());
+                    }
+                }
                 // How a Struct carries an array is unknown, so any other key may hold a JSON Patch. A Kubernetes
                 // object has no other top-level keys of any size, so keeping the raw text costs nothing there.
                 BodyKey::Other => {
@@ -298,29 +448,18 @@ impl<'de> Lenient<'de> for Body<'de> {
     }
 }
 
-/// The metadata of a list's members. Anything but an array is no list.
-#[derive(Default)]
-struct Items<'a>(Vec<Metadata<'a>>);
-
-#[derive(Default, serde::Deserialize)]
+/// A member of a list, or an operation of a JSON Patch.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(default)]
 struct Item<'a> {
     #[serde(borrow)]
     metadata: Maybe<Metadata<'a>>,
+    op: Text<'a>,
 }
 
-impl<'de> Lenient<'de> for Items<'de> {
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Maybe(item)) = seq.next_element::<Maybe<Item<'de>>>()? {
-            items.extend(item.and_then(|item| item.metadata.0));
-        }
-        Ok(Items(items))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        lenient::<Items<'de>, D>(deserializer)
-    }
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct TableRow<'a> {
+    #[serde(borrow)]
+    object: Maybe<Item<'a>>,
 }

@@ -89,7 +89,7 @@ fn whole_from_float(float: f64) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
 }
 
-/// A string, borrowed from the input where it has no escapes. A whole number counts as its digits.
+/// A string, borrowed from the input where it has no escapes. A whole number counts as its digits, a boolean as its name.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
 
@@ -105,7 +105,8 @@ impl<'de> Lenient<'de> for Text<'de> {
         Text(match scalar {
             Scalar::Text(text) => Some(text),
             Scalar::Whole(whole) => Some(whole.to_string().into()),
-            Scalar::Null | Scalar::Bool(_) | Scalar::Float(_) => None,
+            Scalar::Bool(value) => Some(if value { "true" } else { "false" }.into()),
+            Scalar::Null | Scalar::Float(_) => None,
         })
     }
 }
@@ -175,6 +176,32 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
 struct Skipped;
 
 impl Lenient<'_> for Skipped {}
+
+/// The members of an array, in order; anything but an array is none.
+#[derive(Debug, Clone)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        List(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Lenient<'de> for List<T> {
+    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = seq.next_element()? {
+            members.push(member);
+        }
+        Ok(List(members))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lenient(deserializer)
+    }
+}
 
 /// An object read as `T`; `None` for any other type.
 #[derive(Debug, Clone)]

@@ -4,74 +4,43 @@
 //! `<group>/<version>/namespaces/<namespace>/<plural>[/<name>[/<subresource>]]`. The group is taken from the latter,
 //! because method names spell some groups backwards (`io.k8s.authorization.rbac.v1…`).
 
-use std::fmt;
-
 use super::Ignored;
+use crate::names::{Named, named};
 
-/// The kinds of objects whose writes can change what a Deployment may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ObjectKind {
-    /// `apps/* Deployment` (or the `extensions/v1beta1` one of old clusters), its `/scale` included.
-    Deployment,
-    /// `autoscaling/* HorizontalPodAutoscaler`.
-    HorizontalPodAutoscaler,
-}
-
-impl ObjectKind {
-    /// The kind as Kubernetes spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ObjectKind::Deployment => "Deployment",
-            ObjectKind::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
-        }
+named! {
+    /// The kinds of objects whose writes can change what a Deployment may use.
+    pub enum ObjectKind {
+        /// `apps/* Deployment` (or the `extensions/v1beta1` one of old clusters), its `/scale` included.
+        Deployment = "Deployment",
+        /// `autoscaling/* HorizontalPodAutoscaler`.
+        HorizontalPodAutoscaler = "HorizontalPodAutoscaler",
+        /// A whole cluster, whose deletion ends all that is in it.
+        Cluster = "Cluster",
     }
 }
 
-impl fmt::Display for ObjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named! {
+    /// What was done to the object.
+    pub enum Operation {
+        /// POST of a whole object.
+        Create = "create",
+        /// PUT of a whole object.
+        Update = "update",
+        /// PATCH: strategic, merge, JSON or apply. An apply creates what is not there.
+        Patch = "patch",
+        /// A write to the `/scale` subresource, by PATCH or PUT.
+        Scale = "scale",
+        /// DELETE of one object.
+        Delete = "delete",
+        /// DELETE of all objects that a selector finds.
+        DeleteCollection = "delete_collection",
     }
-}
-
-/// What was done to the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// POST of a whole object.
-    Create,
-    /// PUT of a whole object.
-    Update,
-    /// PATCH: strategic, merge, JSON or apply. An apply creates what is not there.
-    Patch,
-    /// A write to the `/scale` subresource, by PATCH or PUT.
-    Scale,
-    /// DELETE of one object.
-    Delete,
-    /// DELETE of all objects that a selector finds.
-    DeleteCollection,
 }
 
 impl Operation {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Operation::Create => "create",
-            Operation::Update => "update",
-            Operation::Patch => "patch",
-            Operation::Scale => "scale",
-            Operation::Delete => "delete",
-            Operation::DeleteCollection => "delete_collection",
-        }
-    }
-
-    /// Whether the object is gone afterwards, so that there is no number to look for.
+    /// Whether it is a DELETE. The object may be there afterwards: finalizers hold it.
     pub fn removes(self) -> bool {
         matches!(self, Operation::Delete | Operation::DeleteCollection)
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -80,11 +49,22 @@ impl fmt::Display for Operation {
 pub(crate) struct Call<'a> {
     pub(crate) kind: ObjectKind,
     pub(crate) operation: Operation,
+    /// A write to `/status`: it changes no watched field.
+    pub(crate) is_status: bool,
     /// The body is a delta. Otherwise it is a whole object, in which a missing field means its default.
     pub(crate) is_patch: bool,
+    /// `apps/v1`; empty where `resourceName` is missing.
+    pub(crate) group_version: &'a str,
     pub(crate) namespace: Option<&'a str>,
     /// Missing with `generateName` and `deletecollection`.
     pub(crate) name: Option<&'a str>,
+}
+
+impl Call<'_> {
+    /// The kind of the object that the call answers.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        self.kind.as_str()
+    }
 }
 
 /// Reads both names, or says why the call cannot change what is watched.
@@ -107,7 +87,8 @@ pub(crate) fn classify<'a>(method_name: &'a str, resource_name: &'a str) -> Resu
     let is_patch = verb == "patch";
     let operation = match (kind, subresource, verb) {
         (_, _, "get" | "list" | "watch") => return Err(Ignored::Read),
-        (_, Some("status"), _) => return Err(Ignored::StatusWrite),
+        (_, Some("status"), "update") => Operation::Update,
+        (_, Some("status"), "patch") => Operation::Patch,
         (ObjectKind::Deployment, Some("scale"), "update" | "patch") => Operation::Scale,
         (_, Some(_), _) => return Err(Ignored::OtherResource),
         (_, None, "create") => Operation::Create,
@@ -117,7 +98,16 @@ pub(crate) fn classify<'a>(method_name: &'a str, resource_name: &'a str) -> Resu
         (_, None, "deletecollection") => Operation::DeleteCollection,
         _ => return Err(Ignored::OtherResource),
     };
-    Ok(Call { kind, operation, is_patch, namespace: path.namespace, name: path.name })
+    let is_status = subresource == Some("status");
+    Ok(Call {
+        kind,
+        operation,
+        is_status,
+        is_patch,
+        group_version: path.group_version,
+        namespace: path.namespace,
+        name: path.name,
+    })
 }
 
 /// The group inside a method name, for an entry without `resourceName`. The two watched groups are single words, so
@@ -129,6 +119,7 @@ fn group_in(method_name: &str) -> &str {
 #[derive(Default)]
 struct Path<'a> {
     group: Option<&'a str>,
+    group_version: &'a str,
     namespace: Option<&'a str>,
     name: Option<&'a str>,
 }
@@ -137,7 +128,9 @@ impl<'a> Path<'a> {
     fn of(resource_name: &'a str) -> Self {
         let mut parts = resource_name.split('/').filter(|part| !part.is_empty());
         let group = parts.next();
-        let mut path = Path { group, ..Path::default() };
+        let second_slash = resource_name.match_indices('/').nth(1).map_or(resource_name.len(), |(at, _)| at);
+        let group_version = resource_name.get(..second_slash).unwrap_or_default();
+        let mut path = Path { group, group_version, ..Path::default() };
         if let (Some(_version), Some("namespaces")) = (parts.next(), parts.next()) {
             path.namespace = parts.next();
             let _plural = parts.next();
@@ -177,11 +170,6 @@ mod tests {
     #[test]
     fn what_cannot_change_a_replica_count_says_why() {
         for (method, resource, reason) in [
-            (
-                "io.k8s.apps.v1.deployments.status.update",
-                "apps/v1/namespaces/n/deployments/d/status",
-                Ignored::StatusWrite,
-            ),
             ("io.k8s.apps.v1.deployments.get", "apps/v1/namespaces/n/deployments/d", Ignored::Read),
             ("io.k8s.apps.v1.deployments.scale.get", "apps/v1/namespaces/n/deployments/d/scale", Ignored::Read),
             (

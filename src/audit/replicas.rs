@@ -4,8 +4,6 @@
 //! The response is the object after defaulting, admission webhooks and merging; the request is only what the client
 //! sent. Text is never searched: the `last-applied-configuration` annotation holds a whole manifest as a string.
 
-use std::fmt;
-
 use json_patch::PatchOperation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,8 +11,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::DecodeError;
 use super::entry::{Body, Spec};
-use super::json::Number;
+use super::json::{List, Number, Text};
 use super::method::{Call, ObjectKind, Operation};
+use crate::names::named;
 
 /// The number a write asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,60 +26,42 @@ pub struct Value {
     pub place: &'static str,
 }
 
-/// What kind of body a number came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The object as the API server stored it.
-    Response,
-    /// The whole object as the client sent it.
-    Request,
-    /// The delta the client sent.
-    Patch,
-    /// The API's default for a field the client left out.
-    Default,
-}
-
-impl Source {
-    /// The name used in the tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Response => "response",
-            Source::Request => "request",
-            Source::Patch => "patch",
-            Source::Default => "default",
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named! {
+    /// What kind of body a number came from.
+    pub enum Source {
+        /// The object as the API server stored it.
+        Response = "response",
+        /// The whole object as the client sent it.
+        Request = "request",
+        /// The delta the client sent.
+        Patch = "patch",
+        /// The API's default for a field that the client took away.
+        Default = "default",
     }
 }
 
 /// What the bodies say about the number.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Found {
     /// This many.
     For(Value),
     /// It cannot be told, for this reason.
     Unknown(&'static str),
     /// The patch leaves the number alone, and no response says what it is.
     NotTouched,
-    /// This piece of a split entry does not hold the number; another does.
-    InAnotherPiece,
 }
 
 /// What was read from both bodies.
 pub(super) struct Reading {
-    pub(super) asked: Asked,
+    pub(super) found: Found,
     /// HPA: `spec.minReplicas`.
     pub(super) min_replicas: Option<i64>,
-    /// Whether the client itself wrote a watched field. True where that cannot be told.
-    pub(super) touched: bool,
+    /// Whether the client itself wrote a watched field: true where that cannot be told, `None` where it stands in
+    /// another piece of a split entry.
+    pub(super) touched: Option<bool>,
 }
 
-/// Reads the number out of the bodies of one successful write that removes nothing.
+/// Reads the number out of the bodies of one write. Without a response (an empty body), the request alone tells.
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] when the place that counts holds something that cannot be a replica count.
@@ -93,27 +74,32 @@ pub(super) fn read(
     let evaluated = call.is_patch.then(|| merge_patch_of(&request.operations)).flatten();
     let evaluated = evaluated.as_ref().and_then(|spec| Spec::deserialize(spec).ok());
     let sent = Sent::of(request, evaluated.as_ref().or(request.spec.as_ref()));
-    let touched = !call.is_patch || !matches!(sent, Sent::Other { .. });
+    let touched = match sent {
+        Sent::Opaque if split => None,
+        Sent::Other { .. } => Some(!call.is_patch),
+        Sent::Spec(_) | Sent::Reset | Sent::Opaque => Some(true),
+    };
     let stored = stored_spec(call, response);
     let min_replicas = match (stored, &sent) {
         (Some(spec), _) => spec.min_replicas.whole(),
         (None, Sent::Spec(spec)) => spec.min_replicas.whole(),
         (None, _) => None,
     };
-    let asked = match from_response(call, response, stored, split)? {
-        Some(value) => Asked::For(value),
-        // The request may lie in a different piece than the response. Only one of the two may count, or the
-        // rows would depend on which piece came first.
-        None if split => Asked::InAnotherPiece,
-        None => from_request(call, &sent)?,
+    let found = match from_response(call, response, stored, split)? {
+        Some(value) => Found::For(value),
+        // An object that shows no number was cut; what the client sent is not what was stored.
+        None if stored.is_some() && call.kind == ObjectKind::Deployment && !split => {
+            Found::Unknown("the response's object shows no number, so it was cut")
+        }
+        None => from_request(call, &sent, split)?,
     };
-    Ok(Reading { asked, min_replicas, touched })
+    Ok(Reading { found, min_replicas, touched })
 }
 
 /// The response's spec, if the response is the object (or Scale) that the call wrote.
 fn stored_spec<'b, 'a>(call: &Call<'_>, response: &'b Body<'a>) -> Option<&'b Spec<'a>> {
-    let ours = match kind_of(response) {
-        Some(kind) => kind == call.kind.as_str() || kind == "Scale" && call.operation == Operation::Scale,
+    let ours = match response.kind() {
+        Some(kind) => kind == call.kind_name() || kind == "Scale" && call.operation == Operation::Scale,
         None => true,
     };
     response.spec.as_ref().filter(|_| ours)
@@ -125,10 +111,10 @@ fn from_response(
     stored: Option<&Spec<'_>>,
     split: bool,
 ) -> Result<Option<Value>, DecodeError> {
-    let (number, place) = match (stored, call.kind) {
-        (Some(spec), ObjectKind::Deployment) => (&spec.replicas, "response.spec.replicas"),
-        (Some(spec), ObjectKind::HorizontalPodAutoscaler) => (&spec.max_replicas, "response.spec.maxReplicas"),
-        (None, _) => (&Number::Absent, "response.spec"),
+    let Some(spec) = stored else { return Ok(None) };
+    let (number, place) = match call.kind {
+        ObjectKind::HorizontalPodAutoscaler => (&spec.max_replicas, "response.spec.maxReplicas"),
+        _ => (&spec.replicas, "response.spec.replicas"),
     };
     // `replicas` of a Scale is a plain int32 with `omitempty`: zero is written by leaving it out.
     if !split && is_scale(call, response) && matches!(number, Number::Absent | Number::Null) {
@@ -142,17 +128,15 @@ fn from_response(
 }
 
 fn is_scale(call: &Call<'_>, body: &Body<'_>) -> bool {
-    call.operation == Operation::Scale
-        && match kind_of(body) {
-            Some(kind) => kind == "Scale",
-            None => body.spec.is_some(),
-        }
+    call.operation == Operation::Scale && body.kind().is_none_or(|kind| kind == "Scale")
 }
 
 /// What the client sent, as far as it can be understood.
 enum Sent<'s, 'a> {
     /// A spec that names a watched field (as a merge patch would: `null` deletes).
     Spec(&'s Spec<'a>),
+    /// A strategic merge patch with a directive that takes the number away.
+    Reset,
     /// An object, or a patch, that leaves the watched fields alone.
     Other { whole_object: bool },
     /// Nothing, or nothing that can be understood.
@@ -163,8 +147,9 @@ impl<'s, 'a> Sent<'s, 'a> {
     fn of(request: &Body<'_>, spec: Option<&'s Spec<'a>>) -> Self {
         match spec {
             Some(spec) if names_a_watched_field(spec) => Sent::Spec(spec),
+            _ if replaces(request.directive.get()) || spec.is_some_and(takes_the_number_away) => Sent::Reset,
             None if request.metadata.is_none() => Sent::Opaque,
-            _ => Sent::Other { whole_object: kind_of(request).is_some_and(|kind| kind != "Patch") },
+            _ => Sent::Other { whole_object: request.kind().is_some_and(|kind| kind != "Patch") },
         }
     }
 }
@@ -174,40 +159,49 @@ fn names_a_watched_field(spec: &Spec<'_>) -> bool {
         || spec.scale_target_ref.0.is_some()
 }
 
-fn from_request(call: &Call<'_>, sent: &Sent<'_, '_>) -> Result<Asked, DecodeError> {
+/// `$patch: replace` takes the fields as they are, `delete` takes them away, and `$retainKeys` keeps those it names.
+fn takes_the_number_away(spec: &Spec<'_>) -> bool {
+    let kept = |List(keys): &List<Text<'_>>| keys.iter().any(|key| key.get() == Some("replicas"));
+    replaces(spec.directive.get()) || spec.retained.as_ref().is_some_and(|keys| !kept(keys))
+}
+
+fn replaces(directive: Option<&str>) -> bool {
+    matches!(directive, Some("replace" | "delete"))
+}
+
+fn from_request(call: &Call<'_>, sent: &Sent<'_, '_>, split: bool) -> Result<Found, DecodeError> {
     let (number, place) = match (sent, call.kind) {
-        (Sent::Opaque, _) => return Ok(Asked::Unknown("neither body is there in a readable form")),
-        (Sent::Spec(spec), ObjectKind::Deployment) => (&spec.replicas, "request.spec.replicas"),
+        (Sent::Opaque, _) => return Ok(Found::Unknown("neither body is there in a readable form")),
+        (Sent::Reset, _) => return Ok(Found::Unknown("the patch takes the number away, and there is no response")),
         (Sent::Spec(spec), ObjectKind::HorizontalPodAutoscaler) => (&spec.max_replicas, "request.spec.maxReplicas"),
+        (Sent::Spec(spec), _) => (&spec.replicas, "request.spec.replicas"),
         (Sent::Other { .. }, _) => (&Number::Absent, "request.spec"),
     };
     let source = if call.is_patch { Source::Patch } else { Source::Request };
     if let Some(replicas) = count(number, place)? {
-        return Ok(Asked::For(Value { replicas, source, place }));
+        return Ok(Found::For(Value { replicas, source, place }));
     }
     let deleted = *number == Number::Null;
     Ok(match (call.kind, call.operation) {
         (ObjectKind::HorizontalPodAutoscaler, _) if !call.is_patch || matches!(sent, Sent::Spec(_)) => {
-            Asked::Unknown("the request does not say maxReplicas, and there is no response")
+            Found::Unknown("the request does not say maxReplicas, and there is no response")
         }
-        (ObjectKind::Deployment, Operation::Scale) if deleted || !call.is_patch => {
-            Asked::For(Value { replicas: 0, source, place: "request.spec (a Scale without replicas)" })
+        (_, Operation::Scale) if split => Found::Unknown("no piece of the split entry that was read holds it"),
+        (_, Operation::Scale) if deleted || !call.is_patch => {
+            Found::For(Value { replicas: 0, source, place: "request.spec (a Scale without replicas)" })
         }
-        (ObjectKind::Deployment, _) if deleted || !call.is_patch => {
-            let place = "the default of spec.replicas, which the request leaves out";
-            Asked::For(Value { replicas: 1, source: Source::Default, place })
+        // A body is logged after defaulting, so a whole one always has its number.
+        _ if !call.is_patch => Found::Unknown("the request's object shows no number, so it was cut"),
+        _ if deleted => {
+            let place = "the default of spec.replicas, which the patch takes away";
+            Found::For(Value { replicas: 1, source: Source::Default, place })
         }
         // A server-side apply is a PATCH with a whole object, and creates what is not there yet.
         _ if matches!(sent, Sent::Other { whole_object: true }) => {
-            Asked::Unknown("an apply without the number, and there is no response")
+            Found::Unknown("an apply without the number, and there is no response")
         }
-        _ => Asked::NotTouched,
+        _ => Found::NotTouched,
     })
-}
-
-/// The kind of a body: `kind` first, the last part of `@type` second.
-fn kind_of<'b>(body: &'b Body<'_>) -> Option<&'b str> {
-    body.kind.get().or_else(|| body.type_url.get()?.rsplit(['.', '/']).next())
 }
 
 fn count(number: &Number<'_>, place: &'static str) -> Result<Option<i64>, DecodeError> {

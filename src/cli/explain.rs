@@ -8,18 +8,20 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 
 use super::{PedPath, open_store, register_peds, report};
-use crate::audit::{DecodeError, Decoded, ObjectKind, Write};
+use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
+use crate::id;
+use crate::names::Named;
 use crate::ped::history::Limits;
 use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy};
 use crate::source::files;
+use crate::store::query;
 use crate::store::sqlite::Sqlite;
-use crate::store::{query, row};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// PED files or folders to judge by, from TIME on (a date or RFC 3339), or else since ever
+    /// PED files or folders to judge by, from TIME on (a date or RFC 3339), or else from the beginning
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
     /// A store whose registered limits to judge by; nothing is written to it
@@ -88,7 +90,9 @@ fn unreadable(error: &DecodeError) -> String {
 fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> String {
     match decoded {
         Err(error) => unreadable(&error),
-        Ok(Decoded::Ignored(reason)) => format!("not a change ({reason}): {}", reason.explain()),
+        Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => {
+            format!("not a change ({reason}): {}", reason.explain())
+        }
         Ok(Decoded::Writes(writes)) => {
             writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n")
         }
@@ -101,7 +105,7 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "what     {}", what(write));
-    let _ = writeln!(out, "when     {} (timestamp)", row::time(write.event_time));
+    let _ = writeln!(out, "when     {} (timestamp)", id::time(write.event_time));
     let _ = writeln!(out, "who      {}", who(pipeline.policy(), write));
     let _ = writeln!(out, "number   {}", number(write));
     let _ = match limit {
@@ -116,6 +120,9 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
         None => writeln!(out, "limit    none was in force for this Deployment in this cluster at that time"),
     };
     let _ = writeln!(out, "verdict  {}", judgement.verdict);
+    if !pipeline.policy().scope.holds(write) {
+        let _ = writeln!(out, "scope    out of it: recorded, and nobody is told ([scope])");
+    }
     for alert in &judgement.alerts {
         let _ =
             writeln!(out, "alert    {} ({}): {}", alert.alert_type.as_str(), alert.severity.as_str(), alert.message);
@@ -138,35 +145,43 @@ fn what(write: &Write<'_>) -> String {
 }
 
 fn who(policy: &Policy, write: &Write<'_>) -> String {
-    let (route, pattern) = policy.routes.of(&write.actor);
-    let why =
-        pattern.map_or_else(|| "no pattern of [actors] matches".to_owned(), |pattern| format!("{pattern:?} matches"));
     let actor = &write.actor;
-    format!("{} ({}, from {}); route {route}: {why}", actor.name, actor.kind, actor.field)
+    let behalf = actor.on_behalf_of.map_or_else(String::new, |name| format!(" on behalf of {name}"));
+    let (route, why) = (policy.routes.route(actor), policy.routes.explain(actor));
+    format!("{} ({}, from {}){behalf}; route {route}: {why}", actor.name, actor.kind, actor.field)
 }
 
 fn number(write: &Write<'_>) -> String {
-    if write.operation.removes() {
+    if write.ends() {
         return "none: the object is gone".to_owned();
     }
-    let touched = if write.touched { "" } else { "; the client did not write it" };
-    let version = write.resource_version.map_or_else(String::new, |version| format!("; resourceVersion {version}"));
+    let touched = if write.touched == Some(false) { "; the client did not write it" } else { "" };
+    let version = write.object_version.map_or_else(String::new, |version| format!("; resourceVersion {version}"));
+    let certain = match write.outcome {
+        Outcome::Uncertain => "; the call timed out or broke, so it may have been stored or not",
+        Outcome::Stored | Outcome::Observed => "",
+    };
+    let held = match write.object_state {
+        Some(ObjectState::Terminating) => "; finalizers hold the object, which is being deleted",
+        _ => "",
+    };
     match write.asked {
-        Ok(asked) => format!("{}, from {} ({}){touched}{version}", asked.replicas, asked.place, asked.source),
-        Err(why) => format!("unknown: {why}"),
+        Asked::For(asked) => {
+            format!("{}, from {} ({}){touched}{version}{certain}{held}", asked.replicas, asked.place, asked.source)
+        }
+        Asked::Unknown(why) => format!("unknown: {why}{certain}"),
+        Asked::Nothing if write.removes_unknown() => "unknown: nothing tells what was removed, or whether".to_owned(),
+        Asked::Nothing => format!("none{certain}{held}"),
     }
 }
 
 fn since(from: DateTime<Utc>) -> String {
-    if from == DateTime::UNIX_EPOCH { "ever".to_owned() } else { row::time(from) }
+    if from == DateTime::UNIX_EPOCH { "the beginning".to_owned() } else { id::time(from) }
 }
 
 fn why_none(policy: &Policy) -> String {
-    let off: Vec<&str> = AlertType::ALL
-        .into_iter()
-        .filter(|&alert_type| policy.severity.get(alert_type).is_none())
-        .map(AlertType::as_str)
-        .collect();
+    let off = AlertType::ALL.iter().filter(|&&alert_type| policy.severity.get(alert_type).is_none());
+    let off: Vec<&str> = off.map(|alert_type| alert_type.as_str()).collect();
     if off.is_empty() {
         "no rule fires".to_owned()
     } else {

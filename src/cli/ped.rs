@@ -11,7 +11,7 @@ use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Registration;
 use crate::ped::{Located, SCHEMA};
 use crate::store::query;
-use crate::store::row::{self, DeploymentConfig};
+use crate::store::row::DeploymentConfig;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -140,12 +140,12 @@ async fn register(args: Register, config: &Config) -> Result<ExitCode> {
             reason: Some(args.reason.clone()),
             source: Some(source),
         };
-        report::text(&match store.register(registration).await? {
+        report::text(&match crate::store::register(&*store, registration).await? {
             None => format!("{subject}: unchanged, nothing to register\n"),
             Some(version) => format!(
                 "{subject}: at most {} replicas from {} (first applied for {})\n",
-                version.max_replicas,
-                row::time(version.timestamp),
+                version.max_replicas.unwrap_or_default(),
+                crate::id::time(version.timestamp),
                 version.initial_max_replicas
             ),
         })?;
@@ -179,7 +179,7 @@ fn print(versions: &[DeploymentConfig], format: Format) -> Result<()> {
             version.cluster_name.clone().unwrap_or_else(|| "any".to_owned()),
             version.user_id.clone(),
             report::short(version.timestamp),
-            version.max_replicas.to_string(),
+            version.max_replicas.map_or_else(|| "retired".to_owned(), |max| max.to_string()),
             version.initial_max_replicas.to_string(),
             version.updated_by.clone(),
             version.change_reason.clone().unwrap_or_default(),

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
-use serde_json::Value as Json;
+use chrono::Utc;
 
 use super::{Format, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Limits;
-use crate::pipeline::{Assessed, Pipeline, append};
-use crate::store::row::{self, Quarantine, Record};
+use crate::pipeline::again::judge_again;
+use crate::pipeline::quarantine::{Held, held, raw};
+use crate::pipeline::{Pipeline, append};
+use crate::store::row::Record;
 use crate::store::{Store, query};
 
 #[derive(Debug, clap::Subcommand)]
@@ -80,43 +79,29 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Its bytes, as they came.
-fn raw(row: &Quarantine) -> Vec<u8> {
-    let encoded = row.raw.strip_prefix("base64:").and_then(|text| STANDARD.decode(text).ok());
-    encoded.unwrap_or_else(|| row.raw.clone().into_bytes())
-}
-
 async fn replay(store: Arc<dyn Store>, ids: &[String], config: &Config) -> Result<ExitCode> {
     let rows = query::quarantined(&*store, ids).await?;
     let pipeline = Pipeline::new(config.policy.clone(), Limits::new(&query::versions(&*store).await?));
     let now = Utc::now();
     let (mut again, mut still) = (Vec::new(), 0_u64);
     for row in &rows {
-        let raw = raw(row);
-        let records = refused_row(&raw, now).map_or_else(
-            || match pipeline.assess(&raw, || "quarantine".to_owned(), now) {
-                Assessed::Records(records) => records,
-                Assessed::Ignored(_) => Vec::new(),
-            },
-            |record| vec![record],
-        );
+        let records = match held(row, now) {
+            Held::Row(record) => vec![*record],
+            Held::Message(raw) => pipeline.assess(&raw, || "quarantine".to_owned(), now).records,
+        };
         if records.iter().any(|record| matches!(record, Record::Quarantine(_))) {
             still += 1;
         } else {
             again.extend(records);
         }
     }
-    append(&*store, again, now).await?;
+    let namespaces = append(&*store, again, now).await?.namespaces;
+    if !namespaces.is_empty() {
+        judge_again(&*store, pipeline.policy(), &namespaces, now).await?;
+    }
     let counts = query::counts(&*store, now).await?;
     // What a store still refuses is there already, so it is not counted as new.
     let (fed, events) = (rows.len() as u64 - still, counts.events);
     report::text(&format!("{fed} fed again ({events} new events), {still} still unreadable\n"))?;
     Ok(if still == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The row that a store refused, as `pipeline::append` keeps it.
-fn refused_row(raw: &[u8], now: DateTime<Utc>) -> Option<Record> {
-    let mut kept: Json = serde_json::from_slice(raw).ok()?;
-    *kept.get_mut("row")?.get_mut("ingested_at")? = row::time(now).into();
-    Record::from_json(kept.get("table")?.as_str()?, kept.get("row")?.as_object()?)
 }

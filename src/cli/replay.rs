@@ -1,4 +1,4 @@
-//! `pedwatch replay`: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
+//! `pedwatch replay`: reads log files into a store, and tells what happened.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -6,31 +6,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
+use anyhow::Result;
+use chrono::Utc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::sync::mpsc;
 
 use super::{Format, PedPath, Usage, open_store, register_peds, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Limits;
-use crate::pipeline::{Assessed, Envelope, Pipeline, Tally, append, quarantine};
+use crate::pipeline::Pipeline;
+use crate::pipeline::replay::replay;
 use crate::policy::Severity;
-use crate::source::files::{self, Chunk};
+use crate::source::files;
 use crate::store::Store;
 use crate::store::query;
-use crate::store::row::Record;
 use crate::store::sqlite::Sqlite;
-
-/// Rows for one commit: enough that the disk's answer does not count, few enough that memory stays flat.
-const COMMIT_ROWS: usize = 8_192;
 
 /// How long a replay may take before a progress bar shows.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// PED files or folders to register first, from TIME on (a date or RFC 3339), or else since ever
+    /// PED files or folders to register first, from TIME on (a date or RFC 3339), or else from the beginning
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
     /// Where facts are kept; without it, and without store.url, in memory until the report is printed
@@ -40,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     /// Exit with 3 when an alert at least this severe was found
-    #[arg(long, value_enum, value_name = "SEVERITY")]
+    #[arg(long, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
     /// Log files (an entry, an array, NDJSON and more; also .gz and .zst), folders of them, or - for standard input
     #[arg(required = true, value_name = "INPUT")]
@@ -66,7 +62,9 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     register_peds(&args.ped, &*store, config, now).await?;
     let limits = Limits::new(&query::versions(&*store).await?);
     let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
-    let tally = replay(files, pipeline, &*store, now).await?;
+    let progress = Progress::new(files::size_bytes(&files));
+    let tally = replay(files, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
+    progress.finish();
     let counts = query::counts(&*store, now).await?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     match args.format {
@@ -76,72 +74,12 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
             report::story(&query::report(&*store, now, report::ROWS_MAX).await?, &tally, &counts, elapsed_seconds)?
         }
     }
-    let alarmed = args.fail_on.is_some_and(|threshold| tally.worst.is_some_and(|worst| worst >= threshold));
+    let worst = match (args.fail_on, tally.span) {
+        (Some(_), Some(span)) => query::worst(&*store, span).await?,
+        _ => None,
+    };
+    let alarmed = args.fail_on.is_some_and(|threshold| worst.is_some_and(|worst| worst >= threshold));
     Ok(if alarmed { ExitCode::from(3) } else { ExitCode::SUCCESS })
-}
-
-/// What one chunk came to.
-struct Batch {
-    tally: Tally,
-    records: Vec<Record>,
-    advance_bytes: u64,
-}
-
-async fn replay(files: Vec<PathBuf>, pipeline: Arc<Pipeline>, store: &dyn Store, now: DateTime<Utc>) -> Result<Tally> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let progress = Progress::new(files::size_bytes(&files));
-    let (chunks, taken) = crossbeam_channel::bounded::<Chunk>(cores);
-    let (batches, mut assessed) = mpsc::channel::<Batch>(cores);
-    // When the writer fails it drops its end of the queue, and the others stop behind it.
-    let reader = std::thread::spawn(move || files::read(&files, |chunk| chunks.send(chunk).is_ok()));
-    for _ in 0..cores {
-        let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(&pipeline));
-        std::thread::spawn(move || {
-            for chunk in taken {
-                if batches.blocking_send(assess(&chunk, &pipeline, now)).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    drop((taken, batches));
-    let mut tally = Tally::default();
-    let mut records = Vec::new();
-    while let Some(batch) = assessed.recv().await {
-        progress.advance(batch.advance_bytes);
-        tally.merge(batch.tally);
-        records.extend(batch.records);
-        if records.len() >= COMMIT_ROWS {
-            tally.merge(append(store, std::mem::take(&mut records), now).await?);
-        }
-    }
-    tally.merge(append(store, records, now).await?);
-    progress.finish();
-    match reader.join() {
-        Ok(read) => read.context("what was read before is recorded; replaying it again changes nothing")?,
-        Err(_) => anyhow::bail!("the reader stopped; what was read before is recorded"),
-    }
-    Ok(tally)
-}
-
-fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
-    let mut batch = Batch { tally: Tally::default(), records: Vec::new(), advance_bytes: chunk.advance_bytes };
-    for document in chunk.documents() {
-        let source = || format!("{}:{}", chunk.file, document.line);
-        batch.tally.entries += 1;
-        batch.tally.bytes += document.too_large.unwrap_or(document.bytes.len() as u64);
-        if let Some(error) = document.fault() {
-            let envelope = Envelope { data: document.bytes, ..Envelope::default() };
-            let row = quarantine(envelope, &error, source(), now);
-            batch.records.push(Record::Quarantine(row));
-            continue;
-        }
-        match pipeline.assess(document.bytes, source, now) {
-            Assessed::Ignored(reason) => *batch.tally.ignored.entry(reason).or_default() += 1,
-            Assessed::Records(records) => batch.records.extend(records),
-        }
-    }
-    batch
 }
 
 /// A bar on a terminal, for work that takes a while; nothing in a pipe.

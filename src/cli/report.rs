@@ -8,7 +8,9 @@ use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::{Map, Value as Json, json};
 
 use super::Format;
+use crate::audit::ObjectKind;
 use crate::pipeline::Tally;
+use crate::policy::Verdict;
 use crate::store::query::{Counts, RunReport};
 use crate::store::row::{self, Change, Row};
 
@@ -115,7 +117,7 @@ fn changes(report: &RunReport) -> Table {
     let mut changes = table(&["when (UTC)", "deployment", "from → to", "limit", "verdict", "how", "who"]);
     for change in &report.changes {
         let number = |replicas: Option<i64>| replicas.map_or_else(|| "?".to_owned(), |replicas| replicas.to_string());
-        let to = if change.verdict == "removed" { "removed".to_owned() } else { number(change.replicas) };
+        let to = if change.verdict == Verdict::Removed { "removed".to_owned() } else { number(change.replicas) };
         let missed = match change.missed_writes {
             0 => String::new(),
             missed => format!(" ({missed} missed before)"),
@@ -128,9 +130,9 @@ fn changes(report: &RunReport) -> Table {
                 change.previous_replicas.map_or_else(|| "·".to_owned(), |from| from.to_string())
             ),
             change.limit_max_replicas.map_or_else(|| "none".to_owned(), |limit| limit.to_string()),
-            change.verdict.clone(),
+            change.verdict.to_string(),
             format!("{} ({})", change.operation, change.route),
-            change.actor.clone(),
+            who(&change.actor, change.on_behalf_of.as_deref()),
         ]);
     }
     changes
@@ -138,8 +140,8 @@ fn changes(report: &RunReport) -> Table {
 
 fn subject(change: &Change) -> String {
     let object = change.object_name.as_deref().unwrap_or("(unnamed)");
-    match change.object_kind.as_str() {
-        "Deployment" => format!("{}/{object}", change.namespace),
+    match change.object_kind {
+        ObjectKind::Deployment => format!("{}/{object}", change.namespace),
         _ => format!("{}/{} (HPA {object})", change.namespace, change.deployment_name.as_deref().unwrap_or("?")),
     }
 }
@@ -149,13 +151,17 @@ fn alerts(report: &RunReport) -> Table {
     for alert in &report.alerts {
         alerts.add_row([
             short(alert.alert_time),
-            alert.severity.clone(),
-            alert.alert_type.clone(),
-            alert.message.clone(),
-            alert.actor.clone().unwrap_or_default(),
+            alert.severity.map_or_else(String::new, |severity| severity.to_string()),
+            alert.alert_type.to_string(),
+            alert.message.clone().unwrap_or_default(),
+            who(alert.actor.as_deref().unwrap_or_default(), alert.on_behalf_of.as_deref()),
         ]);
     }
     alerts
+}
+
+fn who(actor: &str, on_behalf_of: Option<&str>) -> String {
+    on_behalf_of.map_or_else(|| actor.to_owned(), |behalf| format!("{behalf} (by {actor})"))
 }
 
 fn quarantined(report: &RunReport) -> Table {

@@ -44,10 +44,10 @@ pub(super) struct Target {
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
     match command {
         Command::Print { format: Format::Json, .. } => {
-            let tables = schema::TABLES.map(|(name, text)| format!("{name:?}: {}", text.trim_end()));
+            let tables = schema::SCHEMAS.map(|(name, text)| format!("{name:?}: {}", text.trim_end()));
             report::text(&format!("{{{}}}\n", tables.join(",\n")))?;
         }
-        Command::Print { format: Format::Sql, dataset } => report::text(&ddl(&dataset, config)?)?,
+        Command::Print { format: Format::Sql, dataset } => report::text(&ddl(&dataset, config))?,
         Command::Apply(target) => {
             let store = bigquery(target, config).await?;
             let changes = store.schema_changes().await?;
@@ -83,18 +83,19 @@ async fn bigquery(target: Target, config: &Config) -> Result<BigQuery> {
         Some(StoreUrl::Sqlite(_)) => {
             Err(Usage("a SQLite store is made and brought up to date whenever it is opened".to_owned()).into())
         }
-        None => Err(Usage("no store; it would be --store bigquery:PROJECT.DATASET".to_owned()).into()),
+        None => Err(Usage("no store; expected --store bigquery:PROJECT.DATASET".to_owned()).into()),
     }
 }
 
-fn ddl(dataset: &str, config: &Config) -> Result<String> {
+fn ddl(dataset: &str, config: &Config) -> String {
     let mut statements = vec![format!("CREATE SCHEMA IF NOT EXISTS {dataset};\n")];
-    for (table, _) in schema::TABLES {
-        statements.push(schema::create_table(table, dataset, config.bigquery.partition_expiration_days)?);
-    }
-    for (view, sql) in schema::VIEWS {
-        let sql = schema::view_in_bigquery(sql, dataset);
+    let days = config.bigquery.partition_expiration_days;
+    statements.extend(schema::TABLES.iter().map(|table| schema::create_table(table, dataset, days)));
+    let with_dot = format!("{dataset}.");
+    let dialect = schema::Dialect { dataset: &with_dot, ..schema::BIGQUERY };
+    for (view, _) in schema::VIEWS {
+        let sql = dialect.fill(&schema::view(view));
         statements.push(format!("CREATE OR REPLACE VIEW {dataset}.{view} AS\n{};\n", sql.trim_end()));
     }
-    Ok(statements.join("\n"))
+    statements.join("\n")
 }

@@ -66,7 +66,7 @@ async fn refresh(consumer: Arc<Consumer>, every: std::time::Duration) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        if let Err(error) = consumer.refresh().await {
+        if let Err(error) = consumer.refresh(chrono::Utc::now()).await {
             tracing::warn!(%error, "the limits cannot be read; those known stay in use until the next time");
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, ConsumerConfig, LogFormat, Origin, PullConfig, PushAuth, PushConfig};
-use crate::policy::{AlertType, Policy, Routes, Severities, Severity};
+use crate::policy::{AlertType, Policy, Routes, Scope, Severities, Severity};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
 
@@ -16,6 +16,7 @@ use crate::store::bigquery::BigQueryConfig;
 pub(super) struct Raw {
     platform: RawPlatform,
     actors: RawActors,
+    scope: RawScope,
     rules: RawRules,
     store: RawStore,
     bigquery: RawBigQuery,
@@ -45,14 +46,22 @@ struct RawActors {
     pipeline: Vec<String>,
     autoscaler: Vec<String>,
     controller: Vec<String>,
+    proxies: Vec<String>,
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
 impl Default for RawActors {
     fn default() -> Self {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         RawActors {
             pipeline: Vec::new(),
-            autoscaler: owned(&["system:serviceaccount:kube-system:horizontal-pod-autoscaler"]),
+            // GKE's horizontal autoscaling writes as the second.
+            autoscaler: owned(&[
+                "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+                "system:vpa-recommender",
+            ]),
             controller: owned(&[
                 "system:serviceaccount:kube-system:*",
                 "system:kube-controller-manager",
@@ -60,6 +69,38 @@ impl Default for RawActors {
                 "system:node:*",
                 "*@container-engine-robot.iam.gserviceaccount.com",
             ]),
+            // The Connect gateway's agent calls for whoever uses the gateway.
+            proxies: owned(&["system:serviceaccount:gke-connect:connect-agent-sa"]),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawScope {
+    exclude_clusters: Vec<String>,
+    exclude_namespaces: Vec<String>,
+    exclude_deployments: Vec<String>,
+}
+
+impl Default for RawScope {
+    fn default() -> Self {
+        RawScope {
+            exclude_clusters: Vec::new(),
+            // What GKE runs for itself.
+            exclude_namespaces: owned(&[
+                "kube-system",
+                "kube-public",
+                "kube-node-lease",
+                "gke-*",
+                "gmp-system",
+                "gmp-public",
+                "gkebackup",
+                "asm-system",
+                "config-management-*",
+                "resource-group-system",
+            ]),
+            exclude_deployments: Vec::new(),
         }
     }
 }
@@ -73,6 +114,7 @@ struct RawRules {
     bypass: RawRule,
     over_initial: RawRule,
     unknown_value: RawRule,
+    unknown_removal: RawRule,
 }
 
 impl Default for RawRules {
@@ -85,6 +127,7 @@ impl Default for RawRules {
             bypass: on(Severity::Info),
             over_initial: on(Severity::Info),
             unknown_value: on(Severity::Warning),
+            unknown_removal: on(Severity::Warning),
         }
     }
 }
@@ -98,6 +141,7 @@ impl RawRules {
             AlertType::Bypass => &self.bypass,
             AlertType::OverInitial => &self.over_initial,
             AlertType::UnknownValue => &self.unknown_value,
+            AlertType::UnknownRemoval => &self.unknown_removal,
         };
         rule.severity.filter(|_| rule.enabled == Some(true))
     }
@@ -108,7 +152,25 @@ impl RawRules {
 #[serde(default, deny_unknown_fields)]
 struct RawRule {
     enabled: Option<bool>,
+    #[serde(with = "severity", skip_serializing_if = "Option::is_none")]
     severity: Option<Severity>,
+}
+
+/// A severity by its name.
+mod severity {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    use crate::names::Named;
+    use crate::policy::Severity;
+
+    pub(super) fn serialize<S: Serializer>(severity: &Option<Severity>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(severity.map_or("", Named::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Severity>, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -186,7 +248,7 @@ impl Default for RawConsumer {
 impl RawConsumer {
     fn validate(&self) -> Result<ConsumerConfig, ConfigError> {
         let wait_ms = within("consumer.batch_wait_ms", self.batch_wait_ms, 0..=10_000)?;
-        let refresh = within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=86_400)?;
+        let refresh = within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=300)?;
         Ok(ConsumerConfig {
             batching: Batching {
                 rows: within("consumer.batch_rows", self.batch_rows, 1..=10_000)? as usize,
@@ -361,7 +423,17 @@ impl Raw {
             platform: min_replicas..=max_replicas,
             allow_zero,
             severity: Severities::from_fn(|alert_type| self.rules.severity_of(alert_type)),
-            routes: Routes::new(&self.actors.pipeline, &self.actors.autoscaler, &self.actors.controller),
+            routes: Routes::new(
+                &self.actors.pipeline,
+                &self.actors.autoscaler,
+                &self.actors.controller,
+                &self.actors.proxies,
+            ),
+            scope: Scope::new(
+                &self.scope.exclude_clusters,
+                &self.scope.exclude_namespaces,
+                &self.scope.exclude_deployments,
+            ),
         };
         Ok(Config {
             policy,

@@ -1,12 +1,14 @@
 //! The versions of a PED, and which of them was in force when.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
 use super::{Ped, Subject};
-use crate::store::row::{self, DeploymentConfig};
+use crate::audit::Write;
+use crate::id;
+use crate::store::row::{DeploymentConfig, ReplicaEvent};
 
 /// One version's limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Limits {
     }
 
     fn insert(&mut self, version: &DeploymentConfig) {
+        let Some(max_replicas) = version.max_replicas else { return };
         let scopes = self
             .namespaces
             .entry(version.namespace.clone())
@@ -69,7 +72,7 @@ impl Limits {
             limit_id: version.config_id.clone(),
             from: version.timestamp,
             registered: version.updated_at,
-            max_replicas: version.max_replicas,
+            max_replicas,
             initial_max_replicas: version.initial_max_replicas,
         };
         match scopes.iter_mut().find(|scope| scope.cluster == version.cluster_name) {
@@ -79,6 +82,29 @@ impl Limits {
             }
             None => scopes.push(Scope { cluster: version.cluster_name.clone(), versions: vec![limit] }),
         }
+    }
+
+    /// The limit in force at a write's own time, for the Deployment that it is about.
+    pub fn at_write(&self, write: &Write<'_>, deployment: &str) -> Option<&Limit> {
+        self.at(write.cluster_name, write.namespace, deployment, write.event_time)
+    }
+
+    /// Whether a limit of the event's Deployment begins after `from`, up to `to`.
+    pub fn begins_between(&self, event: &ReplicaEvent, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+        let scopes = event.deployment_name.as_ref().and_then(|name| self.namespaces.get(&event.namespace)?.get(name));
+        let mut versions = scopes.into_iter().flatten().flat_map(|scope| &scope.versions);
+        versions.any(|version| from < version.from && version.from <= to)
+    }
+
+    /// The namespaces in which a version was registered, or took effect, since a time (ever, without one) and up to
+    /// another.
+    pub fn turned_in(&self, since: Option<DateTime<Utc>>, to: DateTime<Utc>) -> BTreeSet<String> {
+        let is_new = |time: DateTime<Utc>| since.is_none_or(|since| since <= time) && time <= to;
+        let turned = |deployments: &HashMap<String, Vec<Scope>>| {
+            let mut versions = deployments.values().flatten().flat_map(|scope| &scope.versions);
+            versions.any(|version| is_new(version.registered) || is_new(version.from))
+        };
+        self.namespaces.iter().filter(|(_, found)| turned(found)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The limit in force at a time: the cluster's own before the one for any cluster. A version applies from its own
@@ -140,9 +166,9 @@ impl Registration {
         if change_patch.as_ref().is_some_and(|patch| patch.is_empty()) {
             return None;
         }
-        let effective_at = row::time(self.effective_at);
+        let effective_at = id::time(self.effective_at);
         Some(DeploymentConfig {
-            config_id: row::id(&[
+            config_id: id::id(&[
                 subject.cluster.as_deref().unwrap_or_default(),
                 &subject.namespace,
                 &subject.deployment,
@@ -157,7 +183,10 @@ impl Registration {
             deployment_name: subject.deployment.clone(),
             user_id: self.ped.owner.clone(),
             initial_max_replicas: first.map_or(self.ped.max_replicas, |first| first.initial_max_replicas),
-            max_replicas: self.ped.max_replicas,
+            max_replicas: Some(self.ped.max_replicas),
+            until: None,
+            registered_at: Some(self.now),
+            notify: None,
             min_replicas: self.ped.min_replicas,
             image: self.ped.image.clone(),
             resources_limits: json_text(recorded.get("limits")),

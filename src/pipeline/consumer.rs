@@ -2,17 +2,22 @@
 //! raised by a limit that may be stale.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
-use super::{Assessed, Envelope, Pipeline, must_be_stored, open, refusals};
-use crate::audit::{DecodeError, Ignored};
+use super::again::judge_again;
+use super::message::{Envelope, Message};
+use super::quarantine::{must_be_stored, refusals};
+use super::{Assessed, Pipeline};
+use crate::audit::{DecodeError, Decoded, Ignored};
+use crate::id;
+use crate::names::Named;
 use crate::ped::history::Limits;
 use crate::policy::Policy;
 use crate::store::batch::{Batcher, Batching};
-use crate::store::row::{self, AlertLog, Record};
+use crate::store::row::{AlertLog, Record, ReplicaEvent, Watermark};
 use crate::store::{Store, StoreError, query};
 use crate::telemetry::metrics::Metrics;
 
@@ -55,8 +60,8 @@ pub struct Delivery<'m> {
     pub source: &'m str,
     /// Pub/Sub's id of it, where the source knows it.
     pub message_id: Option<&'m str>,
-    /// When Pub/Sub took it (RFC 3339).
-    pub publish_time: Option<&'m str>,
+    /// When Pub/Sub took it.
+    pub publish_time: Option<DateTime<Utc>>,
 }
 
 /// Handles messages; many at once, from any task.
@@ -69,7 +74,14 @@ pub struct Consumer {
     wanted: Mutex<BTreeSet<Deployment>>,
     /// Held while versions are read.
     reading: tokio::sync::Mutex<()>,
+    /// Namespaces that are judged at the next reading.
+    due: Mutex<BTreeSet<String>>,
+    /// Until when limits have been held against the writes.
+    judged_through: Mutex<Option<DateTime<Utc>>>,
 }
+
+/// How far back is read again: writers' clocks are apart, and appends take their time.
+const MARGIN: Duration = Duration::minutes(15);
 
 impl Consumer {
     /// Checks the store, reads the limits, and begins to take messages.
@@ -84,6 +96,7 @@ impl Consumer {
     ) -> Result<Self, StoreError> {
         store.check().await?;
         let limits = Limits::new(&query::versions(&*store).await?);
+        let judged_through = query::judged_through(&*store).await?;
         Ok(Consumer {
             pipeline: Pipeline::new(policy, limits),
             batcher: Batcher::new(Arc::clone(&store), batching, metrics.clone()),
@@ -91,6 +104,8 @@ impl Consumer {
             metrics,
             wanted: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
+            due: Mutex::default(),
+            judged_through: Mutex::new(judged_through),
         })
     }
 
@@ -109,44 +124,91 @@ impl Consumer {
     }
 
     async fn record(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
-        let mut assessed = self.assess(delivery, now);
+        let begun = Instant::now();
+        let message = Message::open(delivery.data);
+        if message.several().is_some() {
+            return self.record_several(delivery, now).await;
+        }
+        let inner = message.inner();
+        let (envelope, decoded) = message.read(&inner);
+        let envelope = Envelope {
+            message_id: envelope.message_id.or(delivery.message_id),
+            publish_time: envelope.publish_time.or(delivery.publish_time),
+            ..envelope
+        };
+        self.metrics.stage("decode", begun.elapsed());
+        let mut assessed = self.assess(delivery, envelope, &decoded, now);
         let alarming = deployments_with_alerts(&assessed);
         if !alarming.is_empty() {
             let begun = Instant::now();
             self.read_again(&alarming).await?;
             self.metrics.stage("limits", begun.elapsed());
-            assessed = self.assess(delivery, now);
+            assessed = self.assess(delivery, envelope, &decoded, now);
         }
-        let records = match assessed {
-            Assessed::Ignored(reason) => return Ok(Handled::Ignored(reason)),
-            Assessed::Records(records) => records,
-        };
+        self.keep(assessed, now).await
+    }
+
+    /// A message that holds several documents (no sink publishes such): rare, so it may be decoded twice.
+    async fn record_several(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
+        let assess = || self.pipeline.assess(delivery.data, || delivery.source.to_owned(), now);
+        let mut assessed = assess();
+        let alarming = deployments_with_alerts(&assessed);
+        if !alarming.is_empty() {
+            self.read_again(&alarming).await?;
+            assessed = assess();
+        }
+        let ignored = assessed.ignored.filter(|_| assessed.records.is_empty());
+        self.keep(Assessed { ignored, ..assessed }, now).await
+    }
+
+    async fn keep(&self, assessed: Assessed, now: DateTime<Utc>) -> Result<Handled, StoreError> {
+        let Assessed { ignored, records } = assessed;
+        if !records.is_empty() {
+            self.append(&records, now).await?;
+        }
+        self.put_on_the_list(&records, now);
+        Ok(match ignored {
+            Some(reason) => Handled::Ignored(reason),
+            None => Handled::Recorded(records),
+        })
+    }
+
+    async fn append(&self, records: &[Record], now: DateTime<Utc>) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let outcomes = self.batcher.append(records.clone()).await?;
-        let refusals = refusals(&records, outcomes, now);
+        let outcomes = self.batcher.append(records.to_vec()).await?;
+        let refusals = refusals(records, outcomes, now);
         if !refusals.is_empty() {
             must_be_stored(&self.batcher.append(refusals).await?)?;
         }
         self.metrics.stage("append", begun.elapsed());
-        Ok(Handled::Recorded(records))
+        Ok(())
     }
 
-    fn assess(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Assessed {
+    fn assess(
+        &self,
+        delivery: Delivery<'_>,
+        envelope: Envelope<'_>,
+        decoded: &Result<Decoded<'_>, DecodeError>,
+        now: DateTime<Utc>,
+    ) -> Assessed {
         let begun = Instant::now();
-        let mut assessed = None;
-        open(delivery.data, |envelope, decoded| {
-            let decode = begun.elapsed();
-            let envelope = Envelope {
-                message_id: envelope.message_id.or(delivery.message_id),
-                publish_time: envelope.publish_time.or(delivery.publish_time),
-                ..envelope
-            };
-            let source = || delivery.source.to_owned();
-            Assessed::add(&mut assessed, self.pipeline.assess_decoded(envelope, decoded, source, now));
-            self.metrics.stage("decode", decode);
-            self.metrics.stage("judge", begun.elapsed() - decode);
+        let assessed = self.pipeline.assess_decoded(envelope, decoded, || delivery.source.to_owned(), now);
+        self.metrics.stage("judge", begun.elapsed());
+        assessed
+    }
+
+    /// What was written before a limit of its Deployment that has been judged already, or cannot be judged by itself, is
+    /// judged at the next reading of limits.
+    fn put_on_the_list(&self, records: &[Record], now: DateTime<Utc>) {
+        let limits = self.pipeline.limits();
+        let is_due =
+            |event: &ReplicaEvent| event.needs_its_order() || limits.begins_between(event, event.event_time, now);
+        let due = records.iter().filter_map(|record| match record {
+            Record::Event(event) if is_due(event) => Some(event.namespace.clone()),
+            _ => None,
         });
-        assessed.unwrap_or_else(Assessed::of_nothing)
+        let due: Vec<String> = due.collect();
+        lock(&self.due).extend(due);
     }
 
     /// Counts a message, and logs what a person has to know of it: one line an alert.
@@ -164,11 +226,9 @@ impl Consumer {
         for record in records {
             match record {
                 Record::Event(event) => self.metrics.durable(event.event_time, durable),
-                Record::Alert(alert) => {
-                    self.metrics.alert(&alert.alert_type, &alert.severity);
-                    log_alert(alert);
-                }
+                Record::Alert(alert) => self.tell(alert, durable),
                 Record::Quarantine(row) => quarantined = Some(row),
+                Record::Version(_) | Record::Watermark(_) => {}
             }
         }
         match quarantined {
@@ -180,15 +240,40 @@ impl Consumer {
         }
     }
 
-    /// Reads all limits again, for an interval. Until the next time, what is known stays in use.
+    /// Reads all limits again, for an interval, and judges by what is new in them. Until the next time, what is known
+    /// stays in use.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be read; then they stay as they are.
-    pub async fn refresh(&self) -> Result<(), StoreError> {
+    /// [`StoreError`] when something cannot be read or raised; it is tried again at the next time.
+    pub async fn refresh(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let _reading = self.reading.lock().await;
         let limits = Limits::new(&query::versions(&*self.store).await?);
+        let since = *lock(&self.judged_through);
+        let mut namespaces = limits.turned_in(since.map(|since| since - MARGIN), now);
         self.pipeline.change_limits(|known| *known = limits);
+        // Taken only when it is done: who comes in between is judged twice, which changes nothing.
+        let due = lock(&self.due).clone();
+        namespaces.extend(due.iter().cloned());
+        if !namespaces.is_empty() {
+            for alert in judge_again(&*self.store, self.pipeline.policy(), &namespaces, now).await? {
+                self.tell(&alert, now);
+            }
+            lock(&self.due).retain(|namespace| !due.contains(namespace));
+        }
+        if !namespaces.is_empty() || since.is_none_or(|since| now - since > MARGIN) {
+            let mark = Watermark { name: query::JUDGED.to_owned(), through: now, at: now };
+            self.store.append(Arc::new([Record::Watermark(mark)])).await?;
+        }
+        *lock(&self.judged_through) = Some(now);
         Ok(())
+    }
+
+    /// What is older than a day is history: it is recorded, and nobody is told.
+    fn tell(&self, alert: &AlertLog, now: DateTime<Utc>) {
+        self.metrics.alert(alert.alert_type.as_str(), alert.severity.as_str());
+        if now - alert.alert_time < Duration::days(1) {
+            log_alert(alert);
+        }
     }
 
     /// Reads the versions of some Deployments from the store, by a read that began after this call. One read serves
@@ -217,33 +302,37 @@ impl Consumer {
         }
     }
 
-    fn wanted(&self) -> std::sync::MutexGuard<'_, BTreeSet<Deployment>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<Deployment>> {
+        lock(&self.wanted)
     }
+}
+
+/// A panic while it was held leaves a whole set: nothing is changed in two steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Neither message nor actor: the table has them, logs have no names of people.
 fn log_alert(alert: &AlertLog) {
     tracing::warn!(
         alert_id = alert.alert_id,
-        alert_type = alert.alert_type,
-        alert_severity = alert.severity,
+        alert_type = alert.alert_type.as_str(),
+        alert_severity = alert.severity.as_str(),
         cluster = alert.cluster_name,
         namespace = alert.namespace,
         deployment = alert.deployment_name,
         replicas = alert.replicas,
         limit = alert.limit_max_replicas,
-        route = alert.route,
-        event_time = row::time(alert.alert_time),
+        route = alert.route.map(Named::as_str),
+        event_time = id::time(alert.alert_time),
         "alert"
     );
 }
 
 fn deployments_with_alerts(assessed: &Assessed) -> BTreeSet<Deployment> {
-    let Assessed::Records(records) = assessed else { return BTreeSet::new() };
-    let alerts = records.iter().filter_map(|record| match record {
+    let alerts = assessed.records.iter().filter_map(|record| match record {
         Record::Alert(alert) => Some((alert.namespace.clone(), alert.deployment_name.clone()?)),
-        Record::Event(_) | Record::Quarantine(_) => None,
+        _ => None,
     });
     alerts.collect()
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::shutdown::{DRAIN, Shutdown};
 use crate::config::PullConfig;
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
+use crate::pipeline::message::time;
 
 /// Pulls until it is time to stop, and returns when everything taken is answered for, or after [`DRAIN`].
 ///
@@ -63,12 +64,9 @@ pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consume
 
 async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
     let published = message.publish_time.map(String::from);
-    let delivery = Delivery {
-        data: &message.data,
-        source: "pull",
-        message_id: Some(&message.message_id),
-        publish_time: published.as_deref(),
-    };
+    let publish_time = published.as_deref().and_then(time);
+    let delivery =
+        Delivery { data: &message.data, source: "pull", message_id: Some(&message.message_id), publish_time };
     let handled = consumer.handle(delivery, Utc::now()).await;
     match (disposition(&handled), handler) {
         (Disposition::Ack, Handler::ExactlyOnce(handler)) => {

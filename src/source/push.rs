@@ -20,6 +20,7 @@ use super::health::Health;
 use super::shutdown::{DRAIN, Shutdown};
 use crate::config::{PushAuth, PushConfig};
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
+use crate::pipeline::message::time;
 use crate::store::StoreError;
 use oidc::{Refusal, Verifier};
 
@@ -104,7 +105,7 @@ async fn take(State(push): State<Arc<Push>>, headers: HeaderMap, body: Body) -> 
         data: &body,
         source: "push",
         message_id: header_text(&headers, "x-goog-pubsub-message-id"),
-        publish_time: header_text(&headers, "x-goog-pubsub-publish-time"),
+        publish_time: header_text(&headers, "x-goog-pubsub-publish-time").and_then(time),
     };
     let span = tracing::info_span!("push", trace = push.trace(&headers));
     let handled = push.consumer.handle(delivery, Utc::now()).instrument(span).await;

@@ -1,7 +1,6 @@
 //! BigQuery: the same facts at scale.
 //!
-//! Facts are streamed (`streaming`), PED versions are written by jobs (`register`), and questions are parameterised
-//! queries (`sql`). The dataset itself is made by Terraform or `pedwatch schema apply` (`dataset`).
+//! Facts and PED versions are streamed (`streaming`), and questions are parameterised queries (`sql`). The dataset itself is made by Terraform or `pedwatch schema apply` (`dataset`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,14 +12,12 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 
 use super::query::{Query, Rows};
-use super::row::{DeploymentConfig, Record};
+use super::row::Record;
 use super::{Appended, Store, StoreError};
-use crate::ped::history::Registration;
 use client::Client;
 
 mod client;
 mod dataset;
-mod register;
 mod sql;
 mod streaming;
 
@@ -124,15 +121,11 @@ impl Store for BigQuery {
         Ok(self.stream(&records).await?)
     }
 
-    async fn register(&self, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError> {
-        self.register_version(&registration).await
-    }
-
     async fn check(&self) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         for change in self.schema_changes().await? {
             match change {
-                Change::CreateDataset | Change::CreateTable(_) | Change::AddColumns(..) => {
+                Change::CreateDataset | Change::CreateTable(_) | Change::AddColumns(..) | Change::RelaxColumns(..) => {
                     missing.push(change.to_string());
                 }
                 Change::ReplaceView(_) | Change::Refused(_) => {

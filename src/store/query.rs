@@ -1,13 +1,17 @@
 //! What is asked of a store: SQL that BigQuery and SQLite have in common, and how its rows become ours. Pure but for
 //! the fetching itself, which is the store's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 
-use super::row::{self, AlertLog, Cell, Change, DeploymentConfig, Quarantine, Row};
+use super::row::{Cell, Change, DeploymentConfig, Quarantine, RaisedAlert, Row, Watermark, row};
 use super::{Store, StoreError, schema};
+use crate::audit::ObjectKind;
+use crate::id;
+use crate::names::Named;
+use crate::policy::{AlertType, Route, Severity};
 
 /// One question. Values are only ever parameters, `@name` in the text.
 #[derive(Debug, Clone)]
@@ -16,6 +20,15 @@ pub struct Query {
     pub sql: String,
     /// Name (without `@`) and value of each parameter. None of them is null.
     pub parameters: Vec<(String, Value)>,
+    /// Names of the parameters that hold the namespaces it is about; all namespaces, where there is none.
+    pub only: Vec<String>,
+}
+
+impl Query {
+    /// A question about all namespaces.
+    pub fn new(sql: impl Into<String>, parameters: Vec<(String, Value)>) -> Self {
+        Query { sql: sql.into(), parameters, only: Vec::new() }
+    }
 }
 
 /// A [`Cell`] that owns its text.
@@ -25,6 +38,8 @@ pub enum Value {
     Null,
     /// `INTEGER`.
     Integer(i64),
+    /// `BOOLEAN`, where the store has that type.
+    Boolean(bool),
     /// `STRING`, `JSON` (keys in order) or `DATE`.
     Text(String),
     /// `TIMESTAMP`.
@@ -37,6 +52,7 @@ impl Value {
         match self {
             Value::Null => Cell::Null,
             Value::Integer(number) => Cell::Integer(*number),
+            Value::Boolean(value) => Cell::Boolean(*value),
             Value::Text(text) => Cell::Text(text),
             Value::Time(time) => Cell::Time(*time),
         }
@@ -46,8 +62,9 @@ impl Value {
         match self {
             Value::Null => Json::Null,
             Value::Integer(number) => (*number).into(),
+            Value::Boolean(value) => (*value).into(),
             Value::Text(text) => text.as_str().into(),
-            Value::Time(time) => row::time(*time).into(),
+            Value::Time(time) => id::time(*time).into(),
         }
     }
 }
@@ -78,7 +95,7 @@ impl Rows {
 /// # Errors
 /// [`StoreError`] when it does not.
 pub async fn ping(store: &dyn Store) -> Result<(), StoreError> {
-    store.fetch(&Query { sql: "SELECT 1 AS one".to_owned(), parameters: Vec::new() }).await.map(drop)
+    store.fetch(&Query::new("SELECT 1 AS one", Vec::new())).await.map(drop)
 }
 
 /// What is in quarantine, oldest first: everything, or the rows of these ids.
@@ -136,19 +153,16 @@ pub struct Counts {
 /// [`StoreError`] when it cannot be read.
 pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, StoreError> {
     let sql = "
-        SELECT 'events' AS what, COUNT(*) AS rows_found FROM (
-          SELECT event_id FROM ${dataset}.replica_events GROUP BY event_id HAVING MIN(ingested_at) = @run) AS events
+        SELECT 'events' AS what, COUNT(*) AS rows_found
+        FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
         UNION ALL
-        SELECT alert_type, COUNT(*) FROM (
-          SELECT alert_id, MIN(alert_type) AS alert_type FROM ${dataset}.alert_log
-          GROUP BY alert_id HAVING MIN(ingested_at) = @run) AS alerts
-        GROUP BY alert_type
+        SELECT alert_type, COUNT(*) FROM ${dataset}.alerts WHERE stands AND raised_at = @run GROUP BY alert_type
         UNION ALL
         SELECT 'quarantined', COUNT(*) FROM (
           SELECT quarantine_id FROM ${dataset}.quarantine
           GROUP BY quarantine_id HAVING MIN(quarantined_at) = @run) AS quarantined";
     let parameters = vec![("run".to_owned(), Value::Time(run))];
-    let found = store.fetch(&Query { sql: sql.to_owned(), parameters }).await?;
+    let found = store.fetch(&Query::new(sql, parameters)).await?;
     let mut counts = Counts::default();
     for row in &found.rows {
         let [Value::Text(what), Value::Integer(count)] = row.as_slice() else { continue };
@@ -170,7 +184,7 @@ pub struct RunReport {
     /// From the view `replica_changes`.
     pub changes: Vec<Change>,
     /// From the view `alerts`.
-    pub alerts: Vec<AlertLog>,
+    pub alerts: Vec<RaisedAlert>,
     /// From the view `quarantined`.
     pub quarantined: Vec<Quarantine>,
 }
@@ -183,9 +197,10 @@ pub async fn report(store: &dyn Store, run: DateTime<Utc>, at_most: usize) -> Re
     let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
     let recorded = |time: &str, order: &str| format!("WHERE {time} = @run ORDER BY {order} LIMIT {limit}");
     let parameters = || vec![("run".to_owned(), Value::Time(run))];
-    let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type";
+    let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
     let changes = select::<Change>("replica_changes", &recorded("ingested_at", "event_time, event_id"), parameters());
-    let alerts = select::<AlertLog>("alerts", &recorded("ingested_at", worst_first), parameters());
+    let alerts = recorded("raised_at", worst_first).replacen("WHERE", "WHERE stands AND", 1);
+    let alerts = select::<RaisedAlert>("alerts", &alerts, parameters());
     let quarantined =
         select::<Quarantine>("quarantined", &recorded("quarantined_at", "source, quarantine_id"), parameters());
     Ok(RunReport {
@@ -195,13 +210,135 @@ pub async fn report(store: &dyn Store, run: DateTime<Utc>, at_most: usize) -> Re
     })
 }
 
+/// Namespaces that are named in one question; with more of them everything is asked.
+const NAMED_NAMESPACES: usize = 200;
+
+/// What stands in these namespaces (in all, where none or too many are named) and was not raised.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn unraised(store: &dyn Store, namespaces: &BTreeSet<String>) -> Result<Vec<Unraised>, StoreError> {
+    let query = select::<Unraised>("alerts", "WHERE stands AND raised_at IS NULL ORDER BY alert_time", Vec::new());
+    let query = if namespaces.len() > NAMED_NAMESPACES { query } else { query.within(namespaces) };
+    store.fetch(&query).await?.read()
+}
+
+impl Query {
+    /// The same question about some namespaces only; about all, where none is named. An object's order, its limits and
+    /// its alerts depend on no other namespace, but on the end of its cluster.
+    fn within(self, namespaces: &BTreeSet<String>) -> Self {
+        let names: Vec<(String, Value)> = namespaces
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (format!("namespace{index}"), Value::Text(name.clone())))
+            .collect();
+        let mut parameters = self.parameters;
+        parameters.extend(names.iter().cloned());
+        Query { only: names.into_iter().map(|(name, _)| name).collect(), parameters, ..self }
+    }
+
+    /// The views that the question uses, over the events and alerts that it is about, and the question itself.
+    pub(super) fn steps(&self) -> (Vec<(&'static str, String)>, String) {
+        let names: Vec<String> = self.only.iter().map(|name| format!("@{name}")).collect();
+        let names = names.join(", ");
+        let about = |sql: &str| match self.only.is_empty() {
+            true => sql.to_owned(),
+            false => {
+                let only = |table: &str, or: &str| {
+                    format!("(SELECT * FROM ${{dataset}}.{table} WHERE namespace IN ({names}){or}) AS {table}")
+                };
+                sql.replace("${dataset}.replica_events", &only("replica_events", " OR object_kind = 'Cluster'"))
+                    .replace("${dataset}.alert_log", &only("alert_log", ""))
+            }
+        };
+        let views = schema::used_by(&self.sql).into_iter().map(|(name, text)| (name, about(text))).collect();
+        (views, about(&self.sql))
+    }
+}
+
+row! {
+    /// A segment of the view `alerts` that stands and was not raised.
+    Unraised in "alerts" {
+        alert_time: DateTime<Utc>,
+        alert_type: AlertType,
+        project_id: Option<String>,
+        location: Option<String>,
+        cluster_name: String,
+        namespace: String,
+        deployment_name: Option<String>,
+        object_kind: ObjectKind,
+        object_name: Option<String>,
+        object_uid: Option<String>,
+        object_version: Option<String>,
+        event_id: String,
+        write_id: String,
+        is_write: bool,
+        touched: bool,
+        replicas: Option<i64>,
+        limit_max_replicas: Option<i64>,
+        limit_initial_max_replicas: Option<i64>,
+        limit_id: Option<String>,
+        actor: String,
+        on_behalf_of: Option<String>,
+        route: Route,
+    }
+}
+
+impl Unraised {
+    /// What names the object where no entry shows its uid.
+    pub fn object_names(&self) -> String {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let parts = [
+            text(&self.project_id),
+            text(&self.location),
+            self.cluster_name.clone(),
+            self.namespace.clone(),
+            self.object_kind.to_string(),
+            text(&self.object_name),
+        ];
+        parts.join("/")
+    }
+}
+
+/// The worst severity of what stands and is about this span of time.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn worst(
+    store: &dyn Store,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Option<Severity>, StoreError> {
+    let sql = "SELECT DISTINCT severity FROM ${dataset}.alerts \
+               WHERE stands AND raised_at IS NOT NULL AND last_time >= @begin AND alert_time <= @finish";
+    let parameters = vec![("begin".to_owned(), Value::Time(from)), ("finish".to_owned(), Value::Time(to))];
+    let found = store.fetch(&Query::new(sql, parameters)).await?;
+    let severity = |row: &Vec<Value>| match row.first() {
+        Some(Value::Text(name)) => Severity::from_name(name),
+        _ => None,
+    };
+    Ok(found.rows.iter().filter_map(severity).max())
+}
+
+/// Until when limits have been held against the writes; `None` when they never were.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn judged_through(store: &dyn Store) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let rest = format!("WHERE name = '{JUDGED}' ORDER BY through DESC LIMIT 1");
+    let marks: Vec<Watermark> = store.fetch(&select::<Watermark>("watermarks", &rest, Vec::new())).await?.read()?;
+    Ok(marks.first().map(|mark| mark.through))
+}
+
+/// The watermark of judging again.
+pub const JUDGED: &str = "judged";
+
 /// All rows of a table or view, as objects of their columns in no particular order. Times and JSON are text.
 ///
 /// # Errors
 /// [`StoreError`] when there is no such table, or it cannot be read.
 pub async fn dump(store: &dyn Store, table: &str) -> Result<Vec<Json>, StoreError> {
     let sql = format!("SELECT * FROM ${{dataset}}.{}", schema::name(table)?);
-    let found = store.fetch(&Query { sql, parameters: Vec::new() }).await?;
+    let found = store.fetch(&Query::new(sql, Vec::new())).await?;
     let object = |row: &Vec<Value>| -> Map<String, Json> {
         found.columns.iter().cloned().zip(row.iter().map(Value::json)).collect()
     };
@@ -210,6 +347,7 @@ pub async fn dump(store: &dyn Store, table: &str) -> Result<Vec<Json>, StoreErro
 
 /// For the columns of one row type, out of a table or view that has them.
 fn select<R: Row>(from: &str, rest: &str, parameters: Vec<(String, Value)>) -> Query {
-    let columns: Vec<&str> = R::COLUMNS.iter().map(|(name, ..)| *name).collect();
-    Query { sql: format!("SELECT {} FROM ${{dataset}}.{from} {rest}", columns.join(", ")), parameters }
+    // Some names are words of SQL.
+    let columns: Vec<String> = R::COLUMNS.iter().map(|(name, ..)| format!("`{name}`")).collect();
+    Query::new(format!("SELECT {} FROM ${{dataset}}.{from} {rest}", columns.join(", ")), parameters)
 }

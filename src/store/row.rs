@@ -1,15 +1,29 @@
-//! The rows: one struct per table, and how a judged write becomes them. Pure.
+//! Rows: the tables as types, and the domain turned into them. Pure.
 //!
-//! `terraform/schemas/*.json` is the definition of the tables. The structs here are tested to have the same columns
-//! of the same types in the same order. Times are UTC, kept to the microsecond (BigQuery's `TIMESTAMP`).
+//! One file a table. The columns are those of `terraform/schemas/*.json`, in their order, without those that are no longer
+//! written; a test compares them.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
-use sha2::{Digest, Sha256};
 
-use crate::audit::{Source, Write};
-use crate::ped::history::Limit;
-use crate::policy::{Alert, Judgement};
+use crate::id;
+use crate::names::Named;
+
+mod alert;
+mod change;
+mod config;
+mod event;
+mod metrics;
+mod quarantine;
+mod watermark;
+
+pub use alert::{AlertLog, RaisedAlert, alert_id};
+pub use change::Change;
+pub use config::DeploymentConfig;
+pub use event::ReplicaEvent;
+pub use metrics::PodMetrics;
+pub use quarantine::{Quarantine, QuarantineKind};
+pub use watermark::Watermark;
 
 /// One value of a row, in the types that every store has.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +32,8 @@ pub enum Cell<'r> {
     Null,
     /// `INTEGER`.
     Integer(i64),
+    /// `BOOLEAN`.
+    Boolean(bool),
     /// `STRING` or `JSON`.
     Text(&'r str),
     /// `TIMESTAMP`.
@@ -53,6 +69,31 @@ impl Column for i64 {
     }
     fn from_cell(cell: Cell<'_>) -> Option<Self> {
         if let Cell::Integer(number) = cell { Some(number) } else { None }
+    }
+}
+
+impl Column for bool {
+    const TYPE: &'static str = "BOOLEAN";
+    fn cell(&self) -> Cell<'_> {
+        Cell::Boolean(*self)
+    }
+    fn from_cell(cell: Cell<'_>) -> Option<Self> {
+        match cell {
+            Cell::Boolean(value) => Some(value),
+            // SQLite has no type for it.
+            Cell::Integer(number) => Some(number != 0),
+            _ => None,
+        }
+    }
+}
+
+impl<T: Named> Column for T {
+    const TYPE: &'static str = "STRING";
+    fn cell(&self) -> Cell<'_> {
+        Cell::Text(self.as_str())
+    }
+    fn from_cell(cell: Cell<'_>) -> Option<Self> {
+        if let Cell::Text(name) = cell { T::from_name(name) } else { None }
     }
 }
 
@@ -96,159 +137,31 @@ pub trait Row: Sized {
     fn from_cells<'c>(cell: impl FnMut(usize) -> Option<Cell<'c>>) -> Option<Self>;
 }
 
-macro_rules! rows {
-    ($($(#[$doc:meta])* $name:ident in $table:literal { $($(#[$column_doc:meta])* $column:ident: $type:ty,)* })*) => {$(
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident in $table:literal { $($column:ident: $type:ty,)* }) => {
+        // The meaning of each column stands in the schema file of its table.
         $(#[$doc])*
+        #[allow(missing_docs)]
         #[derive(Debug, Clone, PartialEq)]
-        pub struct $name { $($(#[$column_doc])* pub $column: $type,)* }
+        pub struct $name { $(pub $column: $type,)* }
 
-        impl Row for $name {
+        impl $crate::store::row::Row for $name {
             const TABLE: &'static str = $table;
-            const COLUMNS: &'static [ColumnInfo] =
-                &[$((stringify!($column), <$type as Column>::TYPE, <$type as Column>::NULLABLE),)*];
-            fn cells(&self) -> Vec<Cell<'_>> {
-                vec![$(self.$column.cell(),)*]
+            const COLUMNS: &'static [$crate::store::row::ColumnInfo] =
+                &[$((stringify!($column), <$type as $crate::store::row::Column>::TYPE, <$type as $crate::store::row::Column>::NULLABLE),)*];
+            fn cells(&self) -> Vec<$crate::store::row::Cell<'_>> {
+                vec![$($crate::store::row::Column::cell(&self.$column),)*]
             }
-            fn from_cells<'c>(mut cell: impl FnMut(usize) -> Option<Cell<'c>>) -> Option<Self> {
+            fn from_cells<'c>(mut cell: impl FnMut(usize) -> Option<$crate::store::row::Cell<'c>>) -> Option<Self> {
                 let mut position = 0..;
-                $(let $column = <$type as Column>::from_cell(cell(position.next()?)?)?;)*
+                $(let $column = <$type as $crate::store::row::Column>::from_cell(cell(position.next()?)?)?;)*
                 Some($name { $($column,)* })
             }
         }
-    )*};
+    };
 }
 
-// The meaning of each column stands in the schema file of its table.
-rows! {
-    /// A successful, real write to a watched object.
-    #[allow(missing_docs)]
-    ReplicaEvent in "replica_events" {
-        event_id: String,
-        event_time: DateTime<Utc>,
-        received_time: Option<DateTime<Utc>>,
-        ingested_at: DateTime<Utc>,
-        project_id: Option<String>,
-        location: Option<String>,
-        cluster_name: String,
-        namespace: String,
-        deployment_name: Option<String>,
-        object_kind: String,
-        object_name: Option<String>,
-        object_uid: Option<String>,
-        resource_version: Option<i64>,
-        generation: Option<i64>,
-        operation: String,
-        method_name: String,
-        replicas: Option<i64>,
-        min_replicas: Option<i64>,
-        replicas_source: Option<String>,
-        actor: String,
-        actor_kind: String,
-        route: String,
-        user_agent: Option<String>,
-        caller_ip: Option<String>,
-        limit_id: Option<String>,
-        limit_max_replicas: Option<i64>,
-        limit_initial_max_replicas: Option<i64>,
-        verdict: String,
-        insert_id: String,
-        log_name: String,
-    }
-
-    /// A rule that fired.
-    #[allow(missing_docs)]
-    AlertLog in "alert_log" {
-        alert_id: String,
-        alert_time: DateTime<Utc>,
-        alert_type: String,
-        severity: String,
-        message: String,
-        cluster_name: String,
-        namespace: String,
-        deployment_name: Option<String>,
-        event_id: Option<String>,
-        replicas: Option<i64>,
-        limit_max_replicas: Option<i64>,
-        limit_initial_max_replicas: Option<i64>,
-        limit_id: Option<String>,
-        actor: Option<String>,
-        route: Option<String>,
-        ingested_at: DateTime<Utc>,
-    }
-
-    /// A registered version of a PED.
-    #[allow(missing_docs)]
-    DeploymentConfig in "deployment_config" {
-        config_id: String,
-        timestamp: DateTime<Utc>,
-        cluster_name: Option<String>,
-        namespace: String,
-        deployment_name: String,
-        user_id: String,
-        initial_max_replicas: i64,
-        max_replicas: i64,
-        min_replicas: Option<i64>,
-        image: Option<String>,
-        resources_limits: Option<String>,
-        resources_requests: Option<String>,
-        environment: Option<String>,
-        volumes: Option<String>,
-        updated_by: String,
-        created_at: DateTime<Utc>,
-        updated_at: DateTime<Utc>,
-        change_reason: Option<String>,
-        change_patch: Option<String>,
-        source: Option<String>,
-    }
-
-    /// An input that could not be read, or a row that the store refused, whole.
-    #[allow(missing_docs)]
-    Quarantine in "quarantine" {
-        quarantine_id: String,
-        quarantined_at: DateTime<Utc>,
-        message_id: Option<String>,
-        publish_time: Option<DateTime<Utc>>,
-        reason: String,
-        detail: String,
-        raw: String,
-        source: Option<String>,
-    }
-
-    /// One Deployment in a daily count of pods.
-    #[allow(missing_docs)]
-    PodMetrics in "pod_metrics" {
-        timestamp: DateTime<Utc>,
-        cluster_name: String,
-        namespace: String,
-        deployment_name: String,
-        desired_replicas: Option<i64>,
-        actual_replicas: Option<i64>,
-        available_replicas: Option<i64>,
-        updated_replicas: Option<i64>,
-        ready_replicas: Option<i64>,
-        max_replicas: Option<i64>,
-    }
-
-    /// A write that changed something; what of the view `replica_changes` a report shows.
-    #[allow(missing_docs)]
-    Change in "replica_changes" {
-        event_id: String,
-        event_time: DateTime<Utc>,
-        cluster_name: String,
-        namespace: String,
-        deployment_name: Option<String>,
-        object_kind: String,
-        object_name: Option<String>,
-        operation: String,
-        previous_replicas: Option<i64>,
-        replicas: Option<i64>,
-        missed_writes: i64,
-        actor: String,
-        route: String,
-        limit_max_replicas: Option<i64>,
-        verdict: String,
-    }
-}
+pub(crate) use row;
 
 /// A row on its way into a store.
 #[derive(Debug, Clone, PartialEq)]
@@ -257,8 +170,12 @@ pub enum Record {
     Event(Box<ReplicaEvent>),
     /// Into `alert_log`.
     Alert(Box<AlertLog>),
+    /// Into `deployment_config`.
+    Version(Box<DeploymentConfig>),
     /// Into `quarantine`.
     Quarantine(Quarantine),
+    /// Into `watermarks`.
+    Watermark(Watermark),
 }
 
 impl Record {
@@ -271,6 +188,7 @@ impl Record {
                     None | Some(Json::Null) => Cell::Null,
                     Some(Json::Number(number)) => Cell::Integer(number.as_i64()?),
                     Some(Json::String(text)) => Cell::Text(text),
+                    Some(Json::Bool(value)) => Cell::Boolean(*value),
                     Some(_) => return None,
                 })
             })
@@ -278,6 +196,7 @@ impl Record {
         match table {
             ReplicaEvent::TABLE => read(row).map(|row| Record::Event(Box::new(row))),
             AlertLog::TABLE => read(row).map(|row| Record::Alert(Box::new(row))),
+            DeploymentConfig::TABLE => read(row).map(|row| Record::Version(Box::new(row))),
             _ => None,
         }
     }
@@ -287,16 +206,20 @@ impl Record {
         match self {
             Record::Event(_) => ReplicaEvent::TABLE,
             Record::Alert(_) => AlertLog::TABLE,
+            Record::Version(_) => DeploymentConfig::TABLE,
             Record::Quarantine(_) => Quarantine::TABLE,
+            Record::Watermark(_) => Watermark::TABLE,
         }
     }
 
     /// Its id.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> std::borrow::Cow<'_, str> {
         match self {
-            Record::Event(row) => &row.event_id,
-            Record::Alert(row) => &row.alert_id,
-            Record::Quarantine(row) => &row.quarantine_id,
+            Record::Event(row) => (&row.event_id).into(),
+            Record::Alert(row) => (&row.alert_id).into(),
+            Record::Version(row) => (&row.config_id).into(),
+            Record::Quarantine(row) => (&row.quarantine_id).into(),
+            Record::Watermark(row) => id::id(&[&row.name, &id::time(row.at)]).into(),
         }
     }
 
@@ -305,7 +228,9 @@ impl Record {
         let mut json = match self {
             Record::Event(row) => json(&**row),
             Record::Alert(row) => json(&**row),
+            Record::Version(row) => json(&**row),
             Record::Quarantine(row) => json(row),
+            Record::Watermark(row) => json(row),
         };
         json.retain(|_, value| !value.is_null());
         json
@@ -316,7 +241,7 @@ impl Record {
         // Names of columns, times and numbers; the text of a quarantined input is what can be large.
         const FIXED: usize = 1_024;
         match self {
-            Record::Event(_) | Record::Alert(_) => FIXED,
+            Record::Event(_) | Record::Alert(_) | Record::Version(_) | Record::Watermark(_) => FIXED,
             Record::Quarantine(row) => FIXED + row.raw.len(),
         }
     }
@@ -327,106 +252,9 @@ pub fn json<R: Row>(row: &R) -> Map<String, Json> {
     let values = row.cells().into_iter().map(|cell| match cell {
         Cell::Null => Json::Null,
         Cell::Integer(number) => number.into(),
+        Cell::Boolean(value) => value.into(),
         Cell::Text(text) => text.into(),
-        Cell::Time(instant) => time(instant).into(),
+        Cell::Time(time) => id::time(time).into(),
     });
     R::COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).zip(values).collect()
-}
-
-/// A row's id: the first 32 hex characters of the SHA-256 over its named parts, joined by newlines.
-pub fn id(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            hash.update(b"\n");
-        }
-        hash.update(part.as_bytes());
-    }
-    let mut text = hex::encode(hash.finalize());
-    text.truncate(32);
-    text
-}
-
-/// A time as every store and report writes it: RFC 3339 in UTC with six digits, which also sorts as text.
-pub fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
-}
-
-/// The identity of a write: the same for every copy and every export of its entry. The pieces of a split entry share
-/// theirs; the objects of a `deletecollection`, which are in one entry, do not.
-fn event_id(write: &Write<'_>) -> String {
-    let time = write.event_time.to_rfc3339_opts(SecondsFormat::Nanos, true);
-    let entry = write.split_uid.unwrap_or(write.insert_id);
-    match write.object_name.filter(|_| write.operation == crate::audit::Operation::DeleteCollection) {
-        Some(object) => id(&[write.log_name, &time, entry, object]),
-        None => id(&[write.log_name, &time, entry]),
-    }
-}
-
-/// The event row of a write, and one row for each alert.
-pub fn records(write: &Write<'_>, limit: Option<&Limit>, judgement: Judgement, now: DateTime<Utc>) -> Vec<Record> {
-    let event = event(write, limit, &judgement, now);
-    let mut records = Vec::with_capacity(1 + judgement.alerts.len());
-    let alerts = judgement.alerts.into_iter().map(|found| Record::Alert(Box::new(alert(&event, found))));
-    records.extend(alerts);
-    records.push(Record::Event(Box::new(event)));
-    records
-}
-
-fn event(write: &Write<'_>, limit: Option<&Limit>, judgement: &Judgement, now: DateTime<Utc>) -> ReplicaEvent {
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    ReplicaEvent {
-        event_id: event_id(write),
-        event_time: write.event_time,
-        received_time: write.received_time,
-        ingested_at: now,
-        project_id: owned(write.project_id),
-        location: owned(write.location),
-        cluster_name: write.cluster_name.to_owned(),
-        namespace: write.namespace.to_owned(),
-        deployment_name: owned(write.deployment_name),
-        object_kind: write.object_kind.as_str().to_owned(),
-        object_name: owned(write.object_name),
-        object_uid: owned(write.object_uid),
-        resource_version: write.resource_version,
-        generation: write.generation,
-        operation: write.operation.as_str().to_owned(),
-        method_name: write.method_name.to_owned(),
-        replicas: write.asked.ok().map(|asked| asked.replicas),
-        min_replicas: write.min_replicas,
-        replicas_source: (!write.operation.removes())
-            .then(|| write.asked.map_or("unknown", |asked| Source::as_str(asked.source)).to_owned()),
-        actor: write.actor.name.to_owned(),
-        actor_kind: write.actor.kind.as_str().to_owned(),
-        route: judgement.route.as_str().to_owned(),
-        user_agent: owned(write.user_agent),
-        caller_ip: owned(write.caller_ip),
-        limit_id: limit.map(|limit| limit.limit_id.clone()),
-        limit_max_replicas: limit.map(|limit| limit.max_replicas),
-        limit_initial_max_replicas: limit.map(|limit| limit.initial_max_replicas),
-        verdict: judgement.verdict.as_str().to_owned(),
-        insert_id: write.insert_id.to_owned(),
-        log_name: write.log_name.to_owned(),
-    }
-}
-
-fn alert(event: &ReplicaEvent, alert: Alert) -> AlertLog {
-    AlertLog {
-        alert_id: id(&[alert.alert_type.as_str(), &event.event_id]),
-        alert_time: event.event_time,
-        alert_type: alert.alert_type.as_str().to_owned(),
-        severity: alert.severity.as_str().to_owned(),
-        message: alert.message,
-        cluster_name: event.cluster_name.clone(),
-        namespace: event.namespace.clone(),
-        deployment_name: event.deployment_name.clone(),
-        event_id: Some(event.event_id.clone()),
-        replicas: event.replicas,
-        limit_max_replicas: event.limit_max_replicas,
-        limit_initial_max_replicas: event.limit_initial_max_replicas,
-        limit_id: event.limit_id.clone(),
-        actor: Some(event.actor.clone()),
-        route: Some(event.route.clone()),
-        ingested_at: event.ingested_at,
-    }
 }

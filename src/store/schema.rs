@@ -1,10 +1,11 @@
 //! The definitions of tables and views: the files that Terraform applies, compiled in.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::StoreError;
-use super::row::{DeploymentConfig, Row};
 
 /// A column, as BigQuery's schema files write it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -12,7 +13,7 @@ use super::row::{DeploymentConfig, Row};
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// `STRING`, `INTEGER`, `TIMESTAMP` or `JSON`.
+    /// `STRING`, `INTEGER`, `BOOLEAN`, `TIMESTAMP` or `JSON`.
     #[serde(rename = "type")]
     pub field_type: String,
     /// `REQUIRED` or `NULLABLE`.
@@ -21,67 +22,191 @@ pub struct Field {
     pub description: String,
 }
 
+/// What holds of a table besides its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Properties {
+    /// The columns that identify a row.
+    pub key: Vec<String>,
+    /// The column by whose day it is partitioned.
+    pub partition: String,
+    /// The columns that it is clustered by: what most questions name.
+    pub clustering: Vec<String>,
+    /// Whether its old partitions may be dropped. Versions of PEDs judge old writes for ever.
+    pub expires: bool,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns.
+    pub fields: Vec<Field>,
+    /// What else holds of it.
+    pub properties: Properties,
+}
+
 macro_rules! files {
-    ($folder:literal, $extension:literal: $($name:literal),*) => {
+    ($folder:literal, $extension:literal: $($name:literal),* $(,)?) => {
         [$(($name, include_str!(concat!("../../terraform/", $folder, "/", $name, ".", $extension)))),*]
     };
 }
 
 /// Name and JSON schema of each table.
-pub const TABLES: [(&str, &str); 5] =
-    files!("schemas", "json": "replica_events", "alert_log", "deployment_config", "quarantine", "pod_metrics");
+pub const SCHEMAS: [(&str, &str); 6] = files!("schemas", "json":
+    "replica_events", "alert_log", "deployment_config", "quarantine", "pod_metrics", "watermarks");
 
-/// Name and SQL of each view, in an order in which each uses only those before it. The SQL is what BigQuery and SQLite
-/// have in common; the rest is filled in: `${dataset}.`, `${now}` and `${calendar}` (a table of days).
-pub const VIEWS: [(&str, &str); 8] = files!("views", "sql":
-    "alerts", "quarantined", "replica_changes", "current_replicas", "current_limits", "daily_max_replicas", "user_replicas_limits", "user_pod_usage");
+const PROPERTIES: &str = include_str!("../../terraform/tables.json");
+
+/// Every table. The files are compiled in and a test reads them, so nothing can fail here at run time.
+pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
+    let properties: std::collections::BTreeMap<String, Properties> =
+        serde_json::from_str(PROPERTIES).unwrap_or_default();
+    let table = |(name, schema): &(&'static str, &str)| Table {
+        name,
+        fields: serde_json::from_str(schema).unwrap_or_default(),
+        properties: properties.get(*name).cloned().unwrap_or_default(),
+    };
+    SCHEMAS.iter().map(table).collect()
+});
+
+/// Name and SQL of each view, in an order in which each uses only those before it (`terraform/views/order.json`). The SQL
+/// is what BigQuery and SQLite have in common; the rest is filled in by [`Dialect`].
+pub const VIEWS: [(&str, &str); 16] = files!("views", "sql":
+    "quarantined", "limit_ranges", "current_limits", "user_replicas_limits", "writes", "lives", "placed_writes",
+    "ends", "ordered_writes", "limits_in_force", "judged_events", "replica_changes", "alerts", "current_replicas",
+    "daily_max_replicas", "user_pod_usage");
+
+/// The table of that name.
+///
+/// # Errors
+/// [`StoreError::Permanent`] for any other name.
+pub fn table(wanted: &str) -> Result<&'static Table, StoreError> {
+    let found = TABLES.iter().find(|table| table.name == wanted);
+    found.ok_or_else(|| StoreError::Permanent(format!("there is no table {wanted:?}")))
+}
 
 /// The name of a table or view there is.
 ///
 /// # Errors
 /// [`StoreError::Permanent`] for any other, so that no text from outside gets into a query.
 pub fn name(wanted: &str) -> Result<&'static str, StoreError> {
-    let names = TABLES.iter().chain(&VIEWS).map(|(name, _)| *name);
+    let names = SCHEMAS.iter().chain(&VIEWS).map(|(name, _)| *name);
     names
         .into_iter()
         .find(|name| *name == wanted)
         .ok_or_else(|| StoreError::Permanent(format!("there is no table or view {wanted:?}")))
 }
 
-/// The columns of a table.
-///
-/// # Errors
-/// [`StoreError::Permanent`] when there is no such table, or its file is not a schema: only a test sees that, because
-/// the files are compiled in.
-pub fn table(wanted: &str) -> Result<Vec<Field>, StoreError> {
-    let found = TABLES.iter().find(|(name, _)| *name == wanted);
-    let (name, text) = found.ok_or_else(|| StoreError::Permanent(format!("there is no table {wanted:?}")))?;
-    serde_json::from_str(text).map_err(|error| StoreError::Permanent(format!("terraform/schemas/{name}.json: {error}")))
+/// A view's SQL over tables alone: the views that it uses stand in it.
+pub fn view(name: &str) -> String {
+    let own = VIEWS.iter().find(|(view, _)| *view == name).map_or("", |(_, sql)| *sql);
+    match used_by(own).is_empty() {
+        true => own.to_owned(),
+        false => over_tables(&format!("SELECT * FROM ${{dataset}}.{name}\n")),
+    }
 }
 
-/// The column by whose day a table is partitioned: the first time that every row has.
-pub fn time_column(fields: &[Field]) -> Option<&str> {
-    let mut times = fields.iter().filter(|field| field.field_type == "TIMESTAMP" && field.mode == "REQUIRED");
-    times.next().map(|field| field.name.as_str())
+/// A question over tables alone: the views that it uses stand before it. The program asks nothing else, because another
+/// revision may have replaced what is stored under a view's name.
+pub fn over_tables(sql: &str) -> String {
+    let used: Vec<(&str, String)> = used_by(sql).into_iter().map(|(name, text)| (name, text.to_owned())).collect();
+    with_views(&used, sql)
 }
 
-/// The columns that a table is clustered by: what most questions name.
-pub fn cluster_columns(fields: &[Field]) -> Vec<&str> {
-    let wanted = ["cluster_name", "namespace", "deployment_name"];
-    let names = || fields.iter().map(|field| field.name.as_str());
-    let found: Vec<&str> = wanted.into_iter().filter_map(|wanted| names().find(|name| *name == wanted)).collect();
-    if found.is_empty() { names().filter(|name| *name == "reason").collect() } else { found }
+/// Some SQL behind the definitions of views.
+pub(super) fn with_views(views: &[(&str, String)], sql: &str) -> String {
+    if views.is_empty() {
+        return sql.to_owned();
+    }
+    let definition = |(name, text): &(&str, String)| format!("{name} AS (\n{}\n)", named_as(text, "").trim_end());
+    let definitions: Vec<String> = views.iter().map(definition).collect();
+    format!("WITH\n{}\n{}", definitions.join(",\n"), named_as(sql, ""))
 }
 
-/// Whether a table's old partitions may be dropped: versions of PEDs judge old writes for ever.
-pub fn may_expire(table: &str) -> bool {
-    table != DeploymentConfig::TABLE
+/// The question, with each view under a name of its own: what stands before it, and its name.
+pub(super) fn named_as(sql: &str, prefix: &str) -> String {
+    // Longer names first, so that none is taken for the beginning of another.
+    let mut names: Vec<&str> = VIEWS.iter().map(|(name, _)| *name).collect();
+    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    names
+        .iter()
+        .fold(sql.to_owned(), |sql, name| sql.replace(&format!("${{dataset}}.{name}"), &format!("{prefix}{name}")))
 }
 
-/// A view's SQL as BigQuery runs it. `dataset` stands before the tables.
-pub fn view_in_bigquery(sql: &str, dataset: &str) -> String {
-    let calendar = "UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day";
-    sql.replace("${dataset}", dataset).replace("${now}", "CURRENT_TIMESTAMP()").replace("${calendar}", calendar)
+/// The views that a question uses, directly or not, in their order.
+pub(super) fn used_by(sql: &str) -> Vec<(&'static str, &'static str)> {
+    let mut used: Vec<(&'static str, &'static str)> = Vec::new();
+    for (name, text) in VIEWS.iter().rev() {
+        let names_it = |sql: &str| {
+            sql.split(&format!("${{dataset}}.{name}"))
+                .skip(1)
+                .any(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_'))
+        };
+        if names_it(sql) || used.iter().any(|(_, sql)| names_it(sql)) {
+            used.push((name, text));
+        }
+    }
+    used.reverse();
+    used
+}
+
+/// What differs between the stores' SQL.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect<'d> {
+    /// Stands before the tables, with its dot.
+    pub dataset: &'d str,
+    /// The present.
+    pub now: &'d str,
+    /// The type of texts, for a cast.
+    pub text: &'d str,
+    /// A table of the days since `MIN(first_day)` of `periods`.
+    pub calendar: &'d str,
+    /// A time column as microseconds since 1970: what stands before it, between its two places, and behind it. The
+    /// column stands once where there is nothing between.
+    pub micros: (&'d str, Option<&'d str>, &'d str),
+}
+
+/// GoogleSQL.
+pub const BIGQUERY: Dialect<'static> = Dialect {
+    dataset: "",
+    now: "CURRENT_TIMESTAMP()",
+    text: "STRING",
+    calendar: "UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day",
+    micros: ("UNIX_MICROS(", None, ")"),
+};
+
+/// SQLite's, where a time is text: RFC 3339 in UTC with six digits.
+pub const SQLITE: Dialect<'static> = Dialect {
+    dataset: "",
+    now: "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+    text: "TEXT",
+    calendar: "(WITH RECURSIVE days(day) AS (SELECT MIN(first_day) FROM periods \
+               UNION ALL SELECT DATE(day, '+1 day') FROM days WHERE day < CURRENT_DATE) SELECT day FROM days)",
+    micros: ("(CAST(strftime('%s', ", Some(") AS INTEGER) * 1000000 + CAST(substr("), ", 21, 6) AS INTEGER))"),
+};
+
+impl Dialect<'_> {
+    /// Fills the places that differ.
+    pub fn fill(&self, sql: &str) -> String {
+        let (before, between, behind) = self.micros;
+        let mut filled = String::with_capacity(sql.len());
+        let mut parts = sql.split("MICROS(");
+        filled.extend(parts.next());
+        for part in parts {
+            let (column, rest) = part.split_once(')').unwrap_or((part, ""));
+            match between {
+                Some(between) => filled.extend([before, column, between, column, behind, rest]),
+                None => filled.extend([before, column, behind, rest]),
+            }
+        }
+        filled
+            .replace("${dataset}.", self.dataset)
+            .replace("${now}", self.now)
+            .replace("${text}", self.text)
+            .replace("${calendar}", self.calendar)
+    }
 }
 
 /// Whether two texts of a view say the same: what makes a view may drop comments, or space at the ends of lines.
@@ -93,25 +218,26 @@ pub fn is_same_view(left: &str, right: &str) -> bool {
 }
 
 /// The DDL that makes a table in BigQuery.
-///
-/// # Errors
-/// As [`table`].
-pub fn create_table(name: &str, dataset: &str, expiration_days: Option<u32>) -> Result<String, StoreError> {
-    let fields = table(name)?;
+pub fn create_table(table: &Table, dataset: &str, expiration_days: Option<u32>) -> String {
     let column = |field: &Field| {
         let presence = if field.mode == "REQUIRED" { " NOT NULL" } else { "" };
-        let kind = if field.field_type == "INTEGER" { "INT64" } else { field.field_type.as_str() };
+        let kind = match field.field_type.as_str() {
+            "INTEGER" => "INT64",
+            "BOOLEAN" => "BOOL",
+            other => other,
+        };
         // A JSON string is a string literal of GoogleSQL too.
         let description = Json::from(field.description.as_str());
-        format!("  {} {kind}{presence} OPTIONS (description = {description})", field.name)
+        format!("  `{}` {kind}{presence} OPTIONS (description = {description})", field.name)
     };
+    let Table { name, fields, properties } = table;
     let columns: Vec<String> = fields.iter().map(column).collect();
-    let days = expiration_days.filter(|_| may_expire(name));
+    let days = expiration_days.filter(|_| properties.expires);
     let options = days.map_or_else(String::new, |days| format!("\nOPTIONS (partition_expiration_days = {days})"));
-    Ok(format!(
-        "CREATE TABLE IF NOT EXISTS {dataset}.{name} (\n{}\n)\nPARTITION BY DATE({})\nCLUSTER BY {}{options};\n",
+    format!(
+        "CREATE TABLE IF NOT EXISTS {dataset}.{name} (\n{}\n)\nPARTITION BY DATE(`{}`)\nCLUSTER BY {}{options};\n",
         columns.join(",\n"),
-        time_column(&fields).unwrap_or_default(),
-        cluster_columns(&fields).join(", "),
-    ))
+        properties.partition,
+        properties.clustering.join(", "),
+    )
 }

@@ -1,17 +1,18 @@
 //! The embedded store: one SQLite file in WAL mode, or memory.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql, TransactionBehavior, params_from_iter};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Statement, ToSql, TransactionBehavior, params_from_iter};
 
-use super::query::{self, Query, Rows, Value};
-use super::row::{self, Cell, DeploymentConfig, Record, Row};
+use super::query::{Query, Rows, Value};
+use super::row::{Cell, Record, Row};
 use super::{Appended, Store, StoreError, schema};
-use crate::ped::history::Registration;
+use crate::id;
 
 /// How long a writer waits for another process to finish, in milliseconds. A commit takes a few; a replay's batch at
 /// most some hundred.
@@ -51,7 +52,8 @@ impl Sqlite {
         // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
         let pragmas = format!(
             "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
+             PRAGMA temp_store = MEMORY;"
         );
         connection.execute_batch(&pragmas).map_err(|error| store_error(&error))?;
         migrate(&mut connection).map_err(|error| store_error(&error))?;
@@ -86,61 +88,37 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn register(&self, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError> {
-        self.with(move |connection| {
-            // Immediate: the versions read are the versions the new one follows.
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let subject = &registration.ped.subject;
-            let query = query::versions_of(&[(subject.namespace.clone(), subject.deployment.clone())]);
-            let found = fetch(&transaction, &in_sqlite(&query.sql), &query.parameters)?;
-            let registered = found.read().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            let next = registration.next(&registered);
-            if let Some(version) = &next {
-                Inserter::new(&transaction)?.insert(version)?;
-            }
-            transaction.commit()?;
-            Ok(next)
-        })
-        .await
-    }
-
     /// Opening made them.
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
-        let Query { sql, parameters } = query.clone();
-        self.with(move |connection| fetch(connection, &in_sqlite(&sql), &parameters)).await
+        let query = query.clone();
+        self.with(move |connection| {
+            // One state of the database for all steps.
+            let transaction = connection.transaction()?;
+            let found = fetch_in_steps(&transaction, &query)?;
+            transaction.rollback()?;
+            Ok(found)
+        })
+        .await
     }
 }
 
-/// Creates what is missing. Nothing is ever dropped but views, which hold no facts.
+/// Creates what is missing, and lets be null what an older release required. Nothing is ever dropped but views, which
+/// hold no facts.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (table, _) in schema::TABLES {
-        let fields = schema::table(table).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let mut known = transaction.prepare(&format!("SELECT name FROM pragma_table_info('{table}')"))?;
-        let known: Vec<String> = known.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        let columns: Vec<String> = fields.iter().map(column_definition).collect();
-        if known.is_empty() {
-            let key = match fields.first() {
-                Some(first) if first.name.ends_with("_id") => format!("PRIMARY KEY ({})", first.name),
-                _ => "PRIMARY KEY (timestamp, cluster_name, namespace, deployment_name)".to_owned(),
-            };
-            transaction.execute_batch(&format!("CREATE TABLE {table} ({}, {key})", columns.join(", ")))?;
-        } else {
-            for (field, column) in fields.iter().zip(&columns).filter(|(field, _)| !known.contains(&field.name)) {
-                tracing::info!(table, column = field.name, "adding a column to the store");
-                transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))?;
-            }
-        }
+    for table in schema::TABLES.iter() {
+        migrate_table(&transaction, table)?;
     }
-    let stamp = i64::from_str_radix(row::id(&schema::VIEWS.map(|(_, sql)| sql)).split_at(7).0, 16).unwrap_or(1);
+    let views = schema::VIEWS.map(|(name, _)| (name, schema::SQLITE.fill(&schema::view(name))));
+    let texts = views.each_ref().map(|(_, sql)| sql.as_str());
+    let stamp = i64::from_str_radix(id::id(&texts).split_at(7).0, 16).unwrap_or(1);
     let applied: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if applied != stamp {
-        for (view, sql) in schema::VIEWS {
-            let sql = in_sqlite(sql);
+        for (view, sql) in &views {
             transaction.execute_batch(&format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS {sql}"))?;
         }
         transaction.execute_batch(&format!("PRAGMA user_version = {stamp}"))?;
@@ -148,29 +126,71 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn column_definition(field: &schema::Field) -> String {
-    let affinity = if field.field_type == "INTEGER" { "INTEGER" } else { "TEXT" };
-    let presence = if field.mode == "REQUIRED" { " NOT NULL" } else { "" };
-    format!("{} {affinity}{presence}", field.name)
+fn migrate_table(connection: &Connection, table: &schema::Table) -> rusqlite::Result<()> {
+    let name = table.name;
+    let mut known = connection.prepare(&format!("SELECT name, \"notnull\" FROM pragma_table_info('{name}')"))?;
+    let known: BTreeMap<String, bool> =
+        known.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    if known.is_empty() {
+        return connection.execute_batch(&create_table(table, name));
+    }
+    let is_stricter = |field: &schema::Field| field.mode == "NULLABLE" && known.get(&field.name) == Some(&true);
+    if table.fields.iter().any(is_stricter) {
+        return rebuild(connection, table, &known);
+    }
+    for field in table.fields.iter().filter(|field| !known.contains_key(&field.name)) {
+        tracing::info!(table = name, column = field.name, "adding a column to the store");
+        connection.execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {}", column_definition(field)))?;
+    }
+    Ok(())
 }
 
-/// Fills the places of a view's SQL that differ between the stores.
-fn in_sqlite(sql: &str) -> String {
-    sql.replace("${dataset}.", "").replace("${now}", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')").replace(
-        "${calendar}",
-        "(WITH RECURSIVE days(day) AS (SELECT MIN(first_day) FROM periods \
-         UNION ALL SELECT DATE(day, '+1 day') FROM days WHERE day < CURRENT_DATE) SELECT day FROM days)",
-    )
+/// SQLite cannot relax a column, so its rows move to a new table. The views are made again behind it.
+fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<String, bool>) -> rusqlite::Result<()> {
+    let name = table.name;
+    tracing::info!(table = name, "rebuilding a table of the store: columns of it may be null now");
+    let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
+    let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let dropped: String = views.iter().map(|view| format!("DROP VIEW {view};")).collect();
+    let kept: Vec<String> =
+        table.fields.iter().filter(|field| known.contains_key(&field.name)).map(|field| quoted(&field.name)).collect();
+    let kept = kept.join(", ");
+    connection.execute_batch(&format!(
+        "{dropped} {create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
+         ALTER TABLE {name}_rebuilt RENAME TO {name}; PRAGMA user_version = 0;",
+        create = create_table(table, &format!("{name}_rebuilt")),
+    ))
+}
+
+fn create_table(table: &schema::Table, name: &str) -> String {
+    let columns: Vec<String> = table.fields.iter().map(column_definition).collect();
+    let key: Vec<String> = table.properties.key.iter().map(|column| quoted(column)).collect();
+    format!("CREATE TABLE {name} ({}, PRIMARY KEY ({}))", columns.join(", "), key.join(", "))
+}
+
+fn column_definition(field: &schema::Field) -> String {
+    let affinity = if matches!(field.field_type.as_str(), "INTEGER" | "BOOLEAN") { "INTEGER" } else { "TEXT" };
+    let presence = if field.mode == "REQUIRED" { " NOT NULL" } else { "" };
+    format!("{} {affinity}{presence}", quoted(&field.name))
+}
+
+/// As GoogleSQL quotes too; some names are words of SQL.
+fn quoted(column: &str) -> String {
+    format!("`{column}`")
 }
 
 fn append_all(connection: &Connection, records: &[Record]) -> rusqlite::Result<Vec<Appended>> {
     let mut events = Inserter::new(connection)?;
     let mut alerts = Inserter::new(connection)?;
+    let mut versions = Inserter::new(connection)?;
     let mut quarantine = Inserter::new(connection)?;
+    let mut watermarks = Inserter::new(connection)?;
     let insert = |record: &Record| match record {
         Record::Event(row) => events.insert(&**row),
         Record::Alert(row) => alerts.insert(&**row),
+        Record::Version(row) => versions.insert(&**row),
         Record::Quarantine(row) => quarantine.insert(row),
+        Record::Watermark(row) => watermarks.insert(row),
     };
     records.iter().map(insert).collect()
 }
@@ -183,13 +203,16 @@ struct Inserter<'c, R> {
 
 impl<'c, R: Row> Inserter<'c, R> {
     fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let columns: Vec<&str> = R::COLUMNS.iter().map(|(name, ..)| *name).collect();
+        let columns: Vec<String> = R::COLUMNS.iter().map(|(name, ..)| quoted(name)).collect();
         let places = vec!["?"; columns.len()].join(", ");
-        let id = columns.first().copied().unwrap_or_default();
+        // Whichever row came first stays. A row that breaks another constraint is refused.
+        let key = schema::table(R::TABLE).map(|table| table.properties.key.clone()).unwrap_or_default();
+        let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
         let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT ({id}) DO NOTHING",
+            "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT ({}) DO NOTHING",
             R::TABLE,
             columns.join(", "),
+            key.join(", "),
         );
         Ok(Inserter { statement: connection.prepare_cached(&sql)?, row: PhantomData })
     }
@@ -206,13 +229,35 @@ impl<'c, R: Row> Inserter<'c, R> {
     }
 }
 
-fn fetch(connection: &Connection, sql: &str, parameters: &[(String, Value)]) -> rusqlite::Result<Rows> {
-    let mut statement = connection.prepare_cached(sql)?;
+/// SQLite computes a view again wherever it is named, and ours are made of each other: so each view that a question uses
+/// becomes a table first, for as long as the question takes.
+fn fetch_in_steps(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
+    let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
+    let (steps, question) = query.steps();
+    for (view, text) in &steps {
+        let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
+        bind(&mut statement, &query.parameters)?;
+        statement.raw_execute()?;
+    }
+    let found = fetch(connection, &local(&question), &query.parameters);
+    for (view, _) in steps.iter().rev() {
+        connection.execute_batch(&format!("DROP TABLE temp.step_{view}"))?;
+    }
+    found
+}
+
+fn bind(statement: &mut Statement<'_>, parameters: &[(String, Value)]) -> rusqlite::Result<()> {
     for (name, value) in parameters {
         if let Some(index) = statement.parameter_index(&format!("@{name}"))? {
             statement.raw_bind_parameter(index, value.cell())?;
         }
     }
+    Ok(())
+}
+
+fn fetch(connection: &Connection, sql: &str, parameters: &[(String, Value)]) -> rusqlite::Result<Rows> {
+    let mut statement = connection.prepare_cached(sql)?;
+    bind(&mut statement, parameters)?;
     let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
     let mut found = Rows { rows: Vec::new(), columns };
     let mut rows = statement.raw_query();
@@ -237,8 +282,9 @@ impl ToSql for Cell<'_> {
         Ok(match self {
             Cell::Null => ToSqlOutput::Borrowed(ValueRef::Null),
             Cell::Integer(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Cell::Boolean(value) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*value))),
             Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Cell::Time(time) => ToSqlOutput::Owned(row::time(*time).into()),
+            Cell::Time(time) => ToSqlOutput::Owned(id::time(*time).into()),
         })
     }
 }

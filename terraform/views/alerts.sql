@@ -1,10 +1,175 @@
--- The alerts, each once: a message that is delivered again writes its rows again. The id tells the time too, so a
--- question about some days reads their partitions only.
+-- The alerts: one row for each segment, a run of one number over one limit (or of one rule's condition), with its first
+-- write, or the limit that began on a standing number, as the cause; and what was raised for it. `stands` is false for
+-- what was raised and has no segment any more, because the order or a later version took its ground away.
+WITH changes AS (
+  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS next_time
+  FROM ${dataset}.replica_changes
+  WHERE in_scope
+),
+turns AS (
+  SELECT DISTINCT cluster_id, namespace, deployment_name, CASE WHEN sides.ends = 1 THEN ends_at ELSE begins_at END AS turns_at
+  FROM ${dataset}.limits_in_force
+  CROSS JOIN (SELECT 0 AS ends UNION ALL SELECT 1) AS sides
+  WHERE sides.ends = 0 OR ends_at IS NOT NULL
+),
+points AS (
+  -- Each change, and each limit that begins or ends while its number stands.
+  SELECT changes.*, COALESCE(turns.turns_at, changes.event_time) AS alert_time, sides.is_turn = 0 AS is_write
+  FROM changes
+  CROSS JOIN (SELECT 0 AS is_turn UNION ALL SELECT 1) AS sides
+  LEFT JOIN turns
+    ON turns.cluster_id = changes.cluster_id AND turns.namespace = changes.namespace
+    AND turns.deployment_name = changes.deployment_name AND sides.is_turn = 1
+    AND turns.turns_at > changes.effective_time AND turns.turns_at <= ${now}
+    AND (changes.next_time IS NULL OR turns.turns_at < changes.next_time)
+    AND changes.verdict <> 'removed' AND changes.replicas IS NOT NULL
+  WHERE sides.is_turn = 0 OR turns.turns_at IS NOT NULL
+),
+judged AS (
+  SELECT points.*, limits.limit_id AS point_limit_id, limits.max_replicas AS point_max,
+    limits.initial_max_replicas AS point_initial,
+    points.verdict <> 'removed' AND points.replicas IS NOT NULL AND points.deployment_name IS NOT NULL AND points.effective AS counts,
+    COALESCE(points.replicas > limits.max_replicas, FALSE) AS is_over
+  FROM points
+  LEFT JOIN ${dataset}.limits_in_force AS limits
+    ON limits.cluster_id = points.cluster_id AND limits.namespace = points.namespace
+    AND limits.deployment_name = points.deployment_name AND limits.begins_at <= points.alert_time
+    AND (limits.ends_at IS NULL OR points.alert_time < limits.ends_at)
+),
+conditions AS (
+  -- What each rule holds against each point. A run holds one text.
+  SELECT judged.*, rules.alert_type,
+    CASE rules.alert_type
+      WHEN 'over_limit' THEN
+        CASE WHEN counts AND is_over THEN CAST(replicas AS ${text}) || '/' || CAST(point_max AS ${text}) END
+      WHEN 'outside_platform_range' THEN
+        CASE WHEN counts AND outside_range AND NOT is_over THEN CAST(replicas AS ${text}) END
+      WHEN 'unregistered' THEN CASE WHEN counts AND point_limit_id IS NULL THEN 'unregistered' END
+      WHEN 'over_initial' THEN
+        CASE WHEN counts AND replicas > point_initial AND NOT is_over
+          THEN CAST(replicas AS ${text}) || '/' || CAST(point_initial AS ${text}) END
+      WHEN 'unknown_value' THEN CASE WHEN verdict = 'unknown_value' THEN 'unknown' END
+      ELSE
+        CASE WHEN is_write AND touched AND route IN ('bypass', 'unknown') AND verdict NOT IN ('over_limit', 'removed')
+          AND operation NOT IN ('delete', 'delete_collection') THEN write_id END
+    END AS held
+  FROM judged
+  CROSS JOIN (
+    SELECT 'over_limit' AS alert_type UNION ALL SELECT 'outside_platform_range' UNION ALL SELECT 'unregistered'
+    UNION ALL SELECT 'over_initial' UNION ALL SELECT 'unknown_value' UNION ALL SELECT 'bypass'
+  ) AS rules
+),
+compared AS (
+  SELECT *,
+    ROW_NUMBER() OVER (
+      PARTITION BY alert_type, object_id, life ORDER BY position, alert_time, CASE WHEN is_write THEN 0 ELSE 1 END) AS point
+  FROM conditions
+),
+begun AS (
+  SELECT *,
+    CASE WHEN held IS NOT NULL AND held <> COALESCE(LAG(held) OVER (
+      PARTITION BY alert_type, object_id, life ORDER BY point), '') THEN 1 ELSE 0 END AS begins
+  FROM compared
+),
+numbered AS (
+  SELECT *,
+    CAST(life AS ${text}) || '/' || CAST(SUM(begins) OVER (
+      PARTITION BY alert_type, object_id, life ORDER BY point ROWS UNBOUNDED PRECEDING) AS ${text}) AS segment
+  FROM begun
+),
+removals AS (
+  SELECT * FROM ${dataset}.writes
+  WHERE operation IN ('delete', 'delete_collection') AND object_state IS NULL AND object_kind <> 'Cluster'
+),
+segments AS (
+  SELECT
+    alert_type, object_id, segment, alert_time, project_id, location, cluster_name, namespace, deployment_name,
+    object_kind, object_name, object_uid, object_version, event_id, write_id, event_time, is_write, touched, replicas,
+    point_max, point_initial, point_limit_id, actor, on_behalf_of, route
+  FROM numbered
+  WHERE begins = 1
+  UNION ALL
+  -- What may have removed something is a segment of its own.
+  SELECT
+    'unknown_removal', object_id, write_id, event_time, project_id, location, cluster_name, namespace, deployment_name,
+    object_kind, object_name, object_uid, object_version, event_id, write_id, event_time, TRUE, touched, NULL, NULL, NULL,
+    NULL, actor, on_behalf_of, route
+  FROM removals
+  WHERE in_scope
+),
+raised AS (
+  SELECT * FROM (
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY alert_id ORDER BY ingested_at, alert_time) AS copy
+    FROM ${dataset}.alert_log
+  ) AS copies
+  WHERE copy = 1
+),
+about AS (
+  -- What each was raised about: the write that it names, or the one that has the credit for the same version.
+  SELECT raised.alert_id, MIN(ordered.object_id) AS object_id, MIN(ordered.life) AS life,
+    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id
+  FROM raised
+  JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id AND NOT placed.dry_run
+  JOIN ${dataset}.ordered_writes AS ordered
+    ON ordered.object_id = placed.object_id AND ordered.life = placed.life
+    AND (ordered.write_id = placed.write_id OR ordered.version_rank = placed.version_rank)
+  GROUP BY raised.alert_id
+),
+folded AS (
+  SELECT raised.alert_id, MAX(numbered.object_id) AS object_id, MAX(numbered.segment) AS segment
+  FROM raised
+  JOIN about ON about.alert_id = raised.alert_id
+  JOIN numbered
+    ON numbered.object_id = about.object_id AND numbered.life = about.life
+    AND numbered.alert_type = raised.alert_type AND numbered.held IS NOT NULL
+    -- The number that it wrote, or found.
+    AND (numbered.write_id = about.write_id
+      OR numbered.effective_time <= about.seen_at AND (numbered.next_time IS NULL OR about.seen_at < numbered.next_time))
+    AND CASE raised.alert_type
+      WHEN 'over_limit' THEN numbered.replicas = raised.replicas AND numbered.point_max = raised.limit_max_replicas
+      WHEN 'over_initial' THEN numbered.replicas = raised.replicas AND numbered.point_initial = raised.limit_initial_max_replicas
+      WHEN 'outside_platform_range' THEN numbered.replicas = raised.replicas
+      WHEN 'bypass' THEN numbered.write_id = about.write_id
+      ELSE TRUE
+    END
+  GROUP BY raised.alert_id
+  UNION ALL
+  SELECT raised.alert_id, removals.object_id, removals.write_id
+  FROM raised
+  JOIN removals ON removals.event_id = raised.event_id
+  WHERE raised.alert_type = 'unknown_removal'
+),
+told AS (
+  -- The alert that was raised first speaks for its segment.
+  SELECT * FROM (
+    SELECT raised.alert_id, raised.alert_type, raised.severity, raised.message, folded.object_id, folded.segment,
+      MIN(raised.ingested_at) OVER segment_alerts AS raised_at, COUNT(*) OVER segment_alerts AS raised,
+      MAX(raised.alert_time) OVER segment_alerts AS last_time,
+      ROW_NUMBER() OVER (
+        PARTITION BY raised.alert_type, folded.object_id, folded.segment ORDER BY raised.alert_time, raised.alert_id) AS number
+    FROM raised
+    JOIN folded ON folded.alert_id = raised.alert_id
+    WINDOW segment_alerts AS (PARTITION BY raised.alert_type, folded.object_id, folded.segment)
+  ) AS counted
+  WHERE number = 1
+)
 SELECT
-  alert_id, alert_time, alert_type, severity, message, cluster_name, namespace, deployment_name, event_id, replicas,
-  limit_max_replicas, limit_initial_max_replicas, limit_id, actor, route, ingested_at
-FROM (
-  SELECT *, ROW_NUMBER() OVER (PARTITION BY alert_time, alert_id ORDER BY ingested_at) AS copy
-  FROM ${dataset}.alert_log
-) AS numbered
-WHERE copy = 1
+  told.alert_id, segments.alert_time, segments.alert_type, told.severity, told.message, segments.project_id,
+  segments.location, segments.cluster_name, segments.namespace, segments.deployment_name, segments.object_kind,
+  segments.object_name, segments.object_uid, segments.object_version, segments.event_id, segments.write_id,
+  segments.is_write, segments.touched, segments.replicas, segments.point_max AS limit_max_replicas,
+  segments.point_initial AS limit_initial_max_replicas, segments.point_limit_id AS limit_id, segments.actor,
+  segments.on_behalf_of, segments.route, told.raised_at, COALESCE(told.raised, 0) AS raised,
+  COALESCE(told.last_time, segments.alert_time) AS last_time, TRUE AS stands
+FROM segments
+LEFT JOIN told
+  ON told.alert_type = segments.alert_type AND told.object_id = segments.object_id AND told.segment = segments.segment
+UNION ALL
+SELECT
+  raised.alert_id, raised.alert_time, raised.alert_type, raised.severity, raised.message, raised.project_id,
+  raised.location, raised.cluster_name, raised.namespace, raised.deployment_name, NULL, NULL, NULL, NULL, raised.event_id,
+  NULL, TRUE, NULL, raised.replicas, raised.limit_max_replicas, raised.limit_initial_max_replicas, raised.limit_id,
+  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE
+FROM raised
+LEFT JOIN folded ON folded.alert_id = raised.alert_id
+WHERE folded.alert_id IS NULL

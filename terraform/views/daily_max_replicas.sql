@@ -1,14 +1,11 @@
--- The highest number of replicas in force on each day (UTC) for each Deployment, from its first event until today.
--- A value is in force from its write to the next one, so days without a write are there too.
+-- The highest number of replicas in force on each day (UTC) for each Deployment, from its first write until today.
+-- A number is in force from its write to the next change, so days without a write are there too; one that another
+-- overtook counts for the day on which it was asked for.
 WITH periods AS (
-  SELECT project_id, location, cluster_name, namespace, deployment_name, replicas, operation,
-    DATE(event_time) AS first_day,
-    DATE(COALESCE(
-      LEAD(event_time) OVER (
-        PARTITION BY project_id, location, cluster_name, namespace, object_name ORDER BY event_time, position),
-      ${now})) AS last_day
+  SELECT project_id, location, cluster_name, namespace, deployment_name, replicas, DATE(event_time) AS first_day,
+    DATE(COALESCE(LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position), ${now})) AS last_day
   FROM ${dataset}.replica_changes
-  WHERE object_kind = 'Deployment' AND deployment_name IS NOT NULL
+  WHERE object_kind = 'Deployment' AND deployment_name IS NOT NULL AND in_scope
 ),
 calendar AS (
   SELECT day FROM ${calendar}

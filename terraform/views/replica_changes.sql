@@ -1,81 +1,101 @@
--- What changed something: each write that moved a watched number, with the number before it.
+-- What changed something: each write that moved a watched number, with the number before it, in the order of the object's
+-- lives and of the writes in them.
 --
--- Rows arrive in any order. Within one object the resourceVersion orders them; a row without one (its bodies are
--- missing) is put behind the rows that happened before it. `missed_writes` counts generations that no row explains.
-WITH once AS (
-  -- One row per write: the same entry twice, or the same stored version twice (a no-op, a dry run on an old cluster).
-  SELECT * FROM (
-    SELECT *, ROW_NUMBER() OVER (
-      PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name,
-        COALESCE(object_uid, ''), resource_version, CASE WHEN resource_version IS NULL THEN event_id ELSE '' END,
-        CASE WHEN verdict = 'removed' THEN 1 ELSE 0 END
-      ORDER BY event_time, insert_id, event_id, ingested_at) AS copy
-    FROM ${dataset}.replica_events
-  ) AS numbered
-  WHERE copy = 1
+-- `effective_time` never runs backwards; verdicts go by the write's own time. `missed_writes` counts generations that no
+-- entry explains. An HPA that turns to another Deployment ends at the one and begins at the other.
+WITH told AS (
+  -- What says a number, says that it is unknown, or may have been stored; and the end.
+  SELECT *,
+    LAG(outcome) OVER life_order AS call_outcome, LAG(replicas) OVER life_order AS call_replicas,
+    LAG(write_id) OVER life_order AS call_write, LAG(event_id) OVER life_order AS call_event,
+    LAG(event_time) OVER life_order AS call_time, LAG(ingested_at) OVER life_order AS call_ingested,
+    LAG(touched) OVER life_order AS call_touched, LAG(operation) OVER life_order AS call_operation,
+    LAG(actor) OVER life_order AS call_actor, LAG(on_behalf_of) OVER life_order AS call_behalf,
+    LAG(actor_kind) OVER life_order AS call_kind, LAG(route) OVER life_order AS call_route
+  FROM ${dataset}.ordered_writes
+  WHERE is_end OR outcome = 'stored' AND (replicas IS NOT NULL OR replicas_source = 'unknown')
+    OR outcome = 'uncertain' AND replicas IS NOT NULL
+    -- An HPA that aims at none of ours.
+    OR outcome = 'observed' AND target = ''
+  WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
 ),
-known AS (
-  -- The n-th incarnation begins where a uid is seen; rows without a uid belong to the one before them.
-  SELECT *, COUNT(object_uid) OVER (
-    PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name
-    ORDER BY event_time, insert_id, event_id ROWS UNBOUNDED PRECEDING) AS uids_before
-  FROM once
+followed AS (
+  SELECT *,
+    LAG(write_id) OVER life_order AS previous_write, LAG(replicas) OVER life_order AS previous_number,
+    LAG(min_replicas) OVER life_order AS previous_min, LAG(target) OVER life_order AS previous_target,
+    LAG(missed_so_far) OVER life_order AS missed_before
+  FROM told
+  WHERE outcome <> 'uncertain'
+  WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
+),
+credited AS (
+  -- A call that timed out is credited with the number that the next entry shows, if that entry did not write it itself or
+  -- a generation is left over for it.
+  SELECT *,
+    NOT is_end AND COALESCE(call_outcome = 'uncertain' AND call_replicas = replicas
+      AND (NOT touched OR COALESCE(unexplained + may_explain, 0) > 0)
+      AND (previous_number <> replicas OR previous_write IS NULL AND call_operation = 'create'), FALSE) AS by_call,
+    CASE WHEN previous_write IS NULL OR is_end THEN 0 ELSE missed_so_far - COALESCE(missed_before, 0) END AS missed_writes,
+    COALESCE(previous_target, target, '') = COALESCE(target, '') AS same_target
+  FROM followed
+),
+moved AS (
+  -- The one side of a write is the Deployment that an HPA turned away from, the other the one that it is about.
+  SELECT credited.*, sides.arrives,
+    CASE WHEN sides.arrives = 1 THEN target ELSE previous_target END AS deployment_name,
+    CASE WHEN sides.arrives = 1 THEN is_end ELSE TRUE END AS removes,
+    CASE WHEN sides.arrives = 0 OR same_target OR is_end THEN previous_number END AS previous_replicas,
+    CASE WHEN sides.arrives = 0 OR same_target OR is_end THEN previous_min END AS previous_min_replicas
+  FROM credited
+  CROSS JOIN (SELECT 0 AS arrives UNION ALL SELECT 1) AS sides
+  WHERE sides.arrives = 1 AND COALESCE(target, '?') <> '' AND (object_kind = 'Deployment' OR NOT is_end OR target IS NOT NULL)
+    OR sides.arrives = 0 AND previous_target <> '' AND NOT same_target AND NOT is_end
 ),
 placed AS (
   SELECT *,
-    MAX(object_uid) OVER (
-      PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name, uids_before) AS history
-  FROM known
+    ROW_NUMBER() OVER forward AS place,
+    MAX(effective_time) OVER (forward ROWS UNBOUNDED PRECEDING) AS forward_time,
+    removes OR previous_write IS NULL OR replicas IS NULL OR NOT same_target OR missed_writes > 0
+      OR COALESCE(replicas, -1) <> COALESCE(previous_number, -1)
+      OR COALESCE(min_replicas, -1) <> COALESCE(previous_min, -1) AS is_change
+  FROM moved
+  WINDOW forward AS (PARTITION BY object_id ORDER BY position, arrives)
 ),
-ranked AS (
+attributed AS (
   SELECT *,
-    MAX(resource_version) OVER (
-      PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name, history
-      ORDER BY event_time, insert_id, event_id ROWS UNBOUNDED PRECEDING) AS version_before
+    CASE WHEN by_call THEN call_event ELSE event_id END AS by_event,
+    CASE WHEN by_call THEN call_time ELSE event_time END AS by_time
   FROM placed
-),
-ordered AS (
-  SELECT *, ROW_NUMBER() OVER (
-    PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name, history
-    ORDER BY COALESCE(resource_version, version_before, 0), CASE WHEN resource_version IS NULL THEN 1 ELSE 0 END,
-      generation, event_time, insert_id, event_id) AS position
-  FROM ranked
-),
-compared AS (
-  SELECT *,
-    LAG(event_id) OVER object_history AS previous_event_id,
-    LAG(replicas) OVER object_history AS previous_replicas,
-    LAG(min_replicas) OVER object_history AS previous_min_replicas,
-    MAX(generation) OVER (object_history ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_generation,
-    SUM(CASE WHEN generation IS NULL THEN 1 ELSE 0 END) OVER (object_history ROWS UNBOUNDED PRECEDING) AS without_generation
-  FROM ordered
-  WINDOW object_history AS (
-    PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name, history ORDER BY position)
-),
-explained AS (
-  -- A Scale has no generation, so each one since the last known generation may stand for one that is skipped.
-  SELECT *,
-    without_generation - COALESCE(MAX(CASE WHEN generation IS NOT NULL THEN without_generation END) OVER (
-      PARTITION BY project_id, location, cluster_name, namespace, object_kind, object_name, history
-      ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS scales_since
-  FROM compared
-),
-counted AS (
-  SELECT *,
-    CASE
-      WHEN generation > previous_generation + 1 + scales_since THEN generation - previous_generation - 1 - scales_since
-      ELSE 0
-    END AS missed_writes
-  FROM explained
+  WHERE is_change
 )
 SELECT
-  event_id, event_time, project_id, location, cluster_name, namespace, deployment_name, object_kind, object_name,
-  object_uid, resource_version, generation, position, operation, previous_replicas, replicas, previous_min_replicas,
-  min_replicas, missed_writes, replicas_source, actor, actor_kind, route, limit_id, limit_max_replicas,
-  limit_initial_max_replicas, verdict, ingested_at
-FROM counted
-WHERE previous_event_id IS NULL
-  OR verdict IN ('removed', 'unknown_value')
-  OR COALESCE(replicas, -1) <> COALESCE(previous_replicas, -1)
-  OR COALESCE(min_replicas, -1) <> COALESCE(previous_min_replicas, -1)
-  OR missed_writes > 0
+  attributed.by_event AS event_id, CASE WHEN by_call THEN call_write ELSE attributed.write_id END AS write_id,
+  attributed.by_time AS event_time, attributed.forward_time AS effective_time, attributed.project_id,
+  attributed.location, attributed.cluster_name, attributed.namespace, attributed.deployment_name,
+  attributed.object_kind, attributed.object_name, attributed.object_uid, attributed.object_version,
+  attributed.generation, attributed.life, attributed.place AS position,
+  CASE WHEN by_call THEN call_operation ELSE attributed.operation END AS operation, attributed.previous_replicas,
+  CASE WHEN removes THEN NULL ELSE attributed.replicas END AS replicas, attributed.previous_min_replicas,
+  CASE WHEN removes THEN NULL ELSE attributed.min_replicas END AS min_replicas, attributed.missed_writes,
+  attributed.replicas_source, CASE WHEN by_call THEN call_actor ELSE attributed.actor END AS actor,
+  CASE WHEN by_call THEN call_behalf ELSE attributed.on_behalf_of END AS on_behalf_of,
+  CASE WHEN by_call THEN call_kind ELSE attributed.actor_kind END AS actor_kind,
+  CASE WHEN by_call THEN call_route ELSE attributed.route END AS route,
+  CASE WHEN by_call THEN call_touched ELSE attributed.touched END AS touched, attributed.effective, attributed.in_scope,
+  attributed.outside_range, limits.limit_id, limits.max_replicas AS limit_max_replicas,
+  limits.initial_max_replicas AS limit_initial_max_replicas,
+  CASE
+    WHEN attributed.removes THEN 'removed'
+    WHEN attributed.replicas IS NULL OR attributed.deployment_name IS NULL THEN 'unknown_value'
+    WHEN limits.limit_id IS NULL THEN 'unregistered'
+    WHEN attributed.replicas > limits.max_replicas THEN 'over_limit'
+    WHEN attributed.outside_range THEN 'outside_platform_range'
+    ELSE 'within'
+  END AS verdict,
+  attributed.cluster_id, attributed.object_id,
+  CASE WHEN by_call THEN call_ingested ELSE attributed.ingested_at END AS ingested_at
+FROM attributed
+LEFT JOIN ${dataset}.limits_in_force AS limits
+  ON limits.cluster_id = attributed.cluster_id AND limits.namespace = attributed.namespace
+  AND limits.deployment_name = attributed.deployment_name AND limits.begins_at <= attributed.by_time
+  AND (limits.ends_at IS NULL OR attributed.by_time < limits.ends_at)

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use pedwatch::audit::forms::canonical;
 use pedwatch::audit::{DecodeError, Decoded};
+use pedwatch::pipeline::message::Envelope;
+use pedwatch::pipeline::quarantine::unreadable;
 use pedwatch::pipeline::{Assessed, Pipeline, open};
 use pedwatch::source::files;
 use pedwatch::store::row::{Quarantine, Record, Row};
@@ -15,7 +17,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value as Json, json};
 
-use crate::support::{block_on, fixture_store, root};
+use crate::support::{block_on, fixture_store, root, time};
+
+/// When all of them are read: after what they tell.
+const NOW: &str = "2026-10-01T00:00:00Z";
 
 /// The files of `fixtures/forms/FOLDER`, in order of name.
 fn inputs(folder: &str) -> Vec<PathBuf> {
@@ -38,11 +43,11 @@ fn read(file: &Path, pipeline: &Pipeline) -> Vec<Assessed> {
             let source = || format!("{}:{}", chunk.file, document.line);
             outcomes.push(match document.fault() {
                 Some(error) => {
-                    let envelope = pedwatch::pipeline::Envelope { data: document.bytes, ..Default::default() };
-                    let row = pedwatch::pipeline::quarantine(envelope, &error, source(), DateTime::UNIX_EPOCH);
-                    Assessed::Records(vec![Record::Quarantine(row)])
+                    let envelope = Envelope { data: document.bytes, ..Envelope::default() };
+                    let row = unreadable(envelope, &error, source(), time(NOW));
+                    Assessed { ignored: None, records: vec![Record::Quarantine(row)] }
                 }
-                None => pipeline.assess(document.bytes, source, DateTime::UNIX_EPOCH),
+                None => pipeline.assess(document.bytes, source, time(NOW)),
             });
         }
         true
@@ -62,27 +67,26 @@ fn text<R: Row>(row: &R) -> String {
     shown.map(|((column, ..), cell)| format!("{column}: {cell:?}\n")).collect()
 }
 
+fn records(outcomes: &[Assessed]) -> impl Iterator<Item = &Record> {
+    outcomes.iter().flat_map(|outcome| {
+        assert_eq!(outcome.ignored, None);
+        &outcome.records
+    })
+}
+
 fn events(outcomes: &[Assessed]) -> Vec<String> {
-    let records = outcomes.iter().flat_map(|outcome| match outcome {
-        Assessed::Records(records) => records.as_slice(),
-        Assessed::Ignored(reason) => panic!("ignored: {reason}"),
-    });
-    let events = records.filter_map(|record| match record {
+    let events = records(outcomes).filter_map(|record| match record {
         Record::Event(event) => Some(text(&**event)),
-        Record::Alert(_) => None,
         Record::Quarantine(row) => panic!("quarantined: {}", row.detail),
+        _ => None,
     });
     events.collect()
 }
 
 fn quarantined(outcomes: &[Assessed]) -> Vec<&Quarantine> {
-    let rows = outcomes.iter().flat_map(|outcome| match outcome {
-        Assessed::Records(records) => records.as_slice(),
-        Assessed::Ignored(reason) => panic!("ignored: {reason}"),
-    });
-    let rows = rows.map(|record| match record {
+    let rows = records(outcomes).map(|record| match record {
         Record::Quarantine(row) => row,
-        Record::Event(_) | Record::Alert(_) => panic!("recorded: {record:?}"),
+        _ => panic!("recorded: {record:?}"),
     });
     rows.collect()
 }
@@ -121,27 +125,91 @@ fn what_is_not_a_change_is_none_in_another_form_either() {
     let pipeline = pipeline();
     let outcomes: BTreeMap<String, String> = inputs("other")
         .iter()
-        .map(|file| match &read(file, &pipeline)[..] {
-            [Assessed::Ignored(reason)] => (name(file), reason.to_string()),
-            [Assessed::Records(records)] => {
-                let event = records.iter().find_map(|record| match record {
-                    Record::Event(event) => Some(event),
-                    Record::Alert(_) | Record::Quarantine(_) => None,
-                });
-                let event = event.expect("an event");
-                (name(file), format!("{}, {:?}", event.verdict, event.replicas))
-            }
-            outcomes => panic!("{}: {outcomes:?}", file.display()),
+        .map(|file| {
+            let outcomes = read(file, &pipeline);
+            let [Assessed { ignored, records }] = &outcomes[..] else { panic!("{}: {outcomes:?}", file.display()) };
+            let event = records.iter().find_map(|record| match record {
+                Record::Event(event) => Some(event),
+                _ => None,
+            });
+            let outcome = match (ignored, event) {
+                (Some(reason), _) => reason.to_string(),
+                (None, event) => format!("{:?}", event.expect("an event").replicas),
+            };
+            (name(file), outcome)
         })
         .collect();
     let expected = [
         // Its response was cut off inside, and it has no request: the number is unknown, and not what a rest may show.
-        ("bigquery_cut_body.ndjson", "unknown_value, None"),
+        ("bigquery_cut_body.ndjson", "None"),
         ("bigquery_dry_run.ndjson", "dry_run"),
         ("bigquery_failed_call.ndjson", "failed_call"),
+        ("labels_as_text_dry_run.ndjson", "dry_run"),
         ("log_analytics_of_another_log.ndjson", "other_log"),
     ];
     assert_eq!(outcomes, expected.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).into());
+}
+
+/// A row of BigQuery's sink, as it makes one of an entry.
+fn bigquery_row(entry: &Json) -> Json {
+    let text = |body: &Json| if body.is_null() { Json::Null } else { json!(body.to_string()) };
+    let mut row = entry.clone();
+    let mut payload = row.as_object_mut().expect("an entry").remove("protoPayload").expect("a payload");
+    let members = payload.as_object_mut().expect("an AuditLog");
+    for (body, column) in [("request", "requestJson"), ("response", "responseJson")] {
+        let body = members.remove(body).unwrap_or_default();
+        members.insert(column.to_owned(), text(&body));
+    }
+    row["protopayload_auditlog"] = payload;
+    if let Some(labels) = entry["labels"].as_object() {
+        let column = |name: &str| name.to_lowercase().replace(['.', '/'], "_");
+        row["labels"] = labels.iter().map(|(name, value)| (column(name), value.clone())).collect();
+    }
+    for (name, value) in [("textPayload", Json::Null), ("httpRequest", Json::Null), ("trace", Json::Null)] {
+        row[name] = value;
+    }
+    row
+}
+
+/// A row of Log Analytics, as it makes one of an entry.
+fn log_analytics_row(entry: &Json) -> Json {
+    let snake = |name: &str| {
+        name.chars().fold(String::new(), |name, c| {
+            if c.is_uppercase() { format!("{name}_{}", c.to_ascii_lowercase()) } else { format!("{name}{c}") }
+        })
+    };
+    let columns = |value: &Json| match value.as_object() {
+        Some(members) => members.iter().map(|(name, value)| (snake(name), value.clone())).collect::<Json>(),
+        None => value.clone(),
+    };
+    let mut row = columns(entry);
+    let mut payload = columns(&entry["protoPayload"]);
+    for message in ["authentication_info", "request_metadata", "status"] {
+        payload[message] = columns(&payload[message]);
+    }
+    row["proto_payload"] = json!({"audit_log": payload, "request_log": null});
+    row["split"] = columns(&entry["split"]);
+    row["json_payload"] = Json::Null;
+    row
+}
+
+#[test]
+fn the_whole_matrix_says_the_same_as_rows_of_a_table() {
+    fn said(entry: &Json) -> Vec<String> {
+        let mut said = Vec::new();
+        open(entry.to_string().as_bytes(), |_, decoded| said.push(format!("{decoded:?}")));
+        said
+    }
+    let mut compared = 0;
+    for (name, bytes) in crate::support::fixtures("audit") {
+        let entry: Json = serde_json::from_slice(&bytes).expect("JSON");
+        if entry["protoPayload"].is_object() {
+            assert_eq!(said(&bigquery_row(&entry)), said(&entry), "{name} in BigQuery");
+            assert_eq!(said(&log_analytics_row(&entry)), said(&entry), "{name} in Log Analytics");
+            compared += 1;
+        }
+    }
+    assert!(compared > 60, "{compared}");
 }
 
 #[test]
@@ -156,9 +224,7 @@ fn a_whole_page_in_one_message_is_read_entry_by_entry() {
         seen.push((envelope.insert_id.map(str::to_owned), decoded.is_ok()));
     });
     assert_eq!(seen, [(Some("first".to_owned()), true), (Some("second".to_owned()), false)]);
-    let Assessed::Records(records) = pipeline.assess(page.to_string().as_bytes(), String::new, Utc::now()) else {
-        panic!("a write is in it");
-    };
+    let Assessed { records, .. } = pipeline.assess(page.to_string().as_bytes(), String::new, time(NOW));
     let kinds: Vec<&str> = records.iter().map(Record::table).collect();
     assert!(kinds.contains(&"replica_events") && kinds.ends_with(&["quarantine"]), "{kinds:?}");
 }

@@ -19,6 +19,7 @@ mod oidc;
 mod ped;
 mod proxy;
 mod pubsub;
+mod released;
 mod rules;
 mod schema;
 mod servers;

@@ -28,6 +28,8 @@ pub enum Change {
     CreateTable(&'static str),
     /// A table lacks columns that may be null.
     AddColumns(&'static str, Vec<String>),
+    /// Columns of a table may be null now.
+    RelaxColumns(&'static str, Vec<String>),
     /// A view is missing, or says something else.
     ReplaceView(&'static str),
     /// Something that would take or change facts: what it is, and what a person could do.
@@ -40,6 +42,9 @@ impl fmt::Display for Change {
             Change::CreateDataset => write!(f, "create the dataset"),
             Change::CreateTable(table) => write!(f, "create the table {table}"),
             Change::AddColumns(table, columns) => write!(f, "add to the table {table}: {}", columns.join(", ")),
+            Change::RelaxColumns(table, columns) => {
+                write!(f, "let columns of the table {table} be null: {}", columns.join(", "))
+            }
             Change::ReplaceView(view) => write!(f, "replace the view {view}"),
             Change::Refused(what) => f.write_str(what),
         }
@@ -53,19 +58,19 @@ impl BigQuery {
     /// [`StoreError`] when it cannot be read.
     pub async fn schema_changes(&self) -> Result<Vec<Change>, StoreError> {
         if self.dataset().await?.is_none() {
-            let tables = schema::TABLES.iter().map(|(table, _)| Change::CreateTable(table));
+            let tables = schema::TABLES.iter().map(|table| Change::CreateTable(table.name));
             let views = schema::VIEWS.iter().map(|(view, _)| Change::ReplaceView(view));
             return Ok([Change::CreateDataset].into_iter().chain(tables).chain(views).collect());
         }
         let mut changes = Vec::new();
-        for (table, _) in schema::TABLES {
-            match self.table(table).await? {
-                None => changes.push(Change::CreateTable(table)),
-                Some(found) => changes.extend(self.table_changes(table, &found)?),
+        for table in schema::TABLES.iter() {
+            match self.table(table.name).await? {
+                None => changes.push(Change::CreateTable(table.name)),
+                Some(found) => changes.extend(table_changes(table, &found)),
             }
         }
-        for (view, sql) in schema::VIEWS {
-            let wanted = schema::view_in_bigquery(sql, &self.quoted());
+        for (view, _) in schema::VIEWS {
+            let wanted = self.view(view);
             let found = self.table(view).await?.and_then(|table| table.view).map(|view| view.query);
             if !found.is_some_and(|found| schema::is_same_view(&found, &wanted)) {
                 changes.push(Change::ReplaceView(view));
@@ -81,8 +86,8 @@ impl BigQuery {
     pub async fn apply(&self, change: &Change) -> Result<(), StoreError> {
         let done = match change {
             Change::CreateDataset => self.create_dataset().await,
-            Change::CreateTable(table) => self.create(self.wanted(table)?).await,
-            Change::AddColumns(table, _) => self.add_columns(table).await,
+            Change::CreateTable(table) => self.create(self.wanted(schema::table(table)?)?).await,
+            Change::AddColumns(table, _) | Change::RelaxColumns(table, _) => self.widen(schema::table(table)?).await,
             Change::ReplaceView(view) => self.replace_view(view).await,
             Change::Refused(_) => Ok(()),
         };
@@ -95,48 +100,10 @@ impl BigQuery {
         format!("`{}`.{}", name.project, name.dataset)
     }
 
-    fn table_changes(&self, table: &'static str, found: &Table) -> Result<Vec<Change>, StoreError> {
-        let mut changes = Vec::new();
-        let mut missing = Vec::new();
-        let there = found.schema.fields.as_deref().unwrap_or_default();
-        let wanted = schema::table(table)?;
-        for field in &wanted {
-            let column = format!("{table}.{}", field.name);
-            match there.iter().find(|other| other.name == field.name) {
-                None if field.mode == "NULLABLE" => missing.push(field.name.clone()),
-                None => changes.push(Change::Refused(format!(
-                    "{column} is missing and may not be null: a table that has rows cannot get it; make a new dataset"
-                ))),
-                Some(other) if type_of(other) != field.field_type => changes.push(Change::Refused(format!(
-                    "{column} is {}, not {}: changing it would rewrite the table",
-                    type_of(other),
-                    field.field_type
-                ))),
-                Some(other) if other.mode.as_deref().unwrap_or("NULLABLE") != field.mode => {
-                    changes.push(Change::Refused(format!("{column} is not {}: only a new table can be", field.mode)));
-                }
-                Some(_) => {}
-            }
-        }
-        for other in there.iter().filter(|other| wanted.iter().all(|field| field.name != other.name)) {
-            changes.push(Change::Refused(format!(
-                "{table}.{} is not known here: it would have to be dropped",
-                other.name
-            )));
-        }
-        let partition = found.time_partitioning.as_ref().and_then(|partitioning| partitioning.field.as_deref());
-        let clusters = found.clustering.as_ref().and_then(|clustering| clustering.fields.clone()).unwrap_or_default();
-        if partition != schema::time_column(&wanted) || clusters != schema::cluster_columns(&wanted) {
-            changes.push(Change::Refused(format!(
-                "{table} is not partitioned by the day of {} and clustered by {}: only a new table can be",
-                schema::time_column(&wanted).unwrap_or_default(),
-                schema::cluster_columns(&wanted).join(", ")
-            )));
-        }
-        if !missing.is_empty() {
-            changes.push(Change::AddColumns(table, missing));
-        }
-        Ok(changes)
+    /// What a view says in this dataset.
+    fn view(&self, name: &str) -> String {
+        let dataset = format!("{}.", self.quoted());
+        schema::Dialect { dataset: &dataset, ..schema::BIGQUERY }.fill(&schema::view(name))
     }
 
     async fn dataset(&self) -> Result<Option<Dataset>, Failure> {
@@ -174,48 +141,45 @@ impl BigQuery {
         created(self.shared.client.retry(create).await)
     }
 
-    fn wanted(&self, table: &str) -> Result<Table, StoreError> {
-        let (name, fields) = (&self.shared.name, schema::table(table)?);
-        let columns = fields.iter().map(column).collect::<Result<_, _>>()?;
-        let mut wanted = Table::new(&name.project, &name.dataset, table, TableSchema::new(columns));
+    fn wanted(&self, table: &schema::Table) -> Result<Table, Failure> {
+        let name = &self.shared.name;
+        let columns = table.fields.iter().map(column).collect::<Result<_, _>>()?;
+        let mut wanted = Table::new(&name.project, &name.dataset, table.name, TableSchema::new(columns));
         let mut partitioning = TimePartitioning::per_day();
-        partitioning.field = schema::time_column(&fields).map(str::to_owned);
-        if let Some(days) = self.shared.config.partition_expiration_days.filter(|_| schema::may_expire(table)) {
+        partitioning.field = Some(table.properties.partition.clone());
+        if let Some(days) = self.shared.config.partition_expiration_days.filter(|_| table.properties.expires) {
             partitioning = partitioning.expiration_ms(DAY * days);
         }
         wanted.time_partitioning = Some(partitioning);
-        let clusters = schema::cluster_columns(&fields).into_iter().map(str::to_owned).collect();
-        wanted.clustering = Some(Clustering { fields: Some(clusters) });
+        wanted.clustering = Some(Clustering { fields: Some(table.properties.clustering.clone()) });
         Ok(wanted)
     }
 
-    /// Sends the columns that are there and, behind them, those that are missing.
-    async fn add_columns(&self, table: &'static str) -> Result<(), Failure> {
+    /// Sends the columns that are there, null where this binary says that they may be, and behind them those that are
+    /// missing.
+    async fn widen(&self, table: &'static schema::Table) -> Result<(), Failure> {
         let name = &self.shared.name;
-        let there = self.table(table).await?.and_then(|found| found.schema.fields).unwrap_or_default();
-        let mut columns = there;
-        for field in schema::table(table)? {
-            if columns.iter().all(|column| column.name != field.name) {
-                columns.push(column(&field)?);
+        let mut columns = self.table(table.name).await?.and_then(|found| found.schema.fields).unwrap_or_default();
+        for field in &table.fields {
+            match columns.iter_mut().find(|column| column.name == field.name) {
+                Some(column) if field.mode == "NULLABLE" => column.mode = Some("NULLABLE".to_owned()),
+                Some(_) => {}
+                None => columns.push(column(field)?),
             }
         }
-        let widened = Table::new(&name.project, &name.dataset, table, TableSchema::new(columns));
+        let widened = Table::new(&name.project, &name.dataset, table.name, TableSchema::new(columns));
         let patch = |api: gcp_bigquery_client::Client| {
             let widened = widened.clone();
-            async move { Ok(api.table().patch(&name.project, &name.dataset, table, widened).await?) }
+            async move { Ok(api.table().patch(&name.project, &name.dataset, table.name, widened).await?) }
         };
         self.shared.client.retry(patch).await.map(drop)
     }
 
     async fn replace_view(&self, view: &'static str) -> Result<(), Failure> {
         let name = &self.shared.name;
-        let sql = schema::VIEWS.iter().find(|(name, _)| *name == view).map(|(_, sql)| *sql).unwrap_or_default();
         let mut wanted = Table::new(&name.project, &name.dataset, view, TableSchema::default());
-        wanted.view = Some(ViewDefinition {
-            query: schema::view_in_bigquery(sql, &self.quoted()),
-            use_legacy_sql: Some(false),
-            ..ViewDefinition::default()
-        });
+        wanted.view =
+            Some(ViewDefinition { query: self.view(view), use_legacy_sql: Some(false), ..ViewDefinition::default() });
         if self.table(view).await?.is_none() {
             return self.create(wanted).await;
         }
@@ -225,6 +189,50 @@ impl BigQuery {
         };
         self.shared.client.retry(update).await.map(drop)
     }
+}
+
+/// How a table that is there differs from what this binary needs.
+fn table_changes(table: &'static schema::Table, found: &Table) -> Vec<Change> {
+    let schema::Table { name, fields, properties } = table;
+    let there = found.schema.fields.as_deref().unwrap_or_default();
+    let (mut missing, mut relaxed, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for field in fields {
+        let column = format!("{name}.{}", field.name);
+        match there.iter().find(|other| other.name == field.name) {
+            None if field.mode == "NULLABLE" => missing.push(field.name.clone()),
+            None => refused.push(format!(
+                "{column} is missing and may not be null: a table that has rows cannot get it; make a new dataset"
+            )),
+            Some(other) if type_of(other) != field.field_type => refused.push(format!(
+                "{column} is {}, not {}: changing it would rewrite the table",
+                type_of(other),
+                field.field_type
+            )),
+            Some(other) if other.mode.as_deref().unwrap_or("NULLABLE") == field.mode => {}
+            Some(_) if field.mode == "NULLABLE" => relaxed.push(field.name.clone()),
+            Some(_) => refused.push(format!("{column} is not {}: only a new table can be", field.mode)),
+        }
+    }
+    for other in there.iter().filter(|other| fields.iter().all(|field| field.name != other.name)) {
+        refused.push(format!("{name}.{} is not known here: it would have to be dropped", other.name));
+    }
+    let partition = found.time_partitioning.as_ref().and_then(|partitioning| partitioning.field.as_deref());
+    let clusters = found.clustering.as_ref().and_then(|clustering| clustering.fields.clone()).unwrap_or_default();
+    if partition != Some(properties.partition.as_str()) || clusters != properties.clustering {
+        refused.push(format!(
+            "{name} is not partitioned by the day of {} and clustered by {}: only a new table can be",
+            properties.partition,
+            properties.clustering.join(", ")
+        ));
+    }
+    let mut changes: Vec<Change> = refused.into_iter().map(Change::Refused).collect();
+    if !missing.is_empty() {
+        changes.push(Change::AddColumns(name, missing));
+    }
+    if !relaxed.is_empty() {
+        changes.push(Change::RelaxColumns(name, relaxed));
+    }
+    changes
 }
 
 fn column(field: &schema::Field) -> Result<TableFieldSchema, Failure> {
@@ -244,6 +252,7 @@ fn type_of(column: &TableFieldSchema) -> String {
     let written = serde_json::to_value(&column.r#type).ok().and_then(|value| value.as_str().map(str::to_owned));
     match written.as_deref() {
         Some("INT64") => "INTEGER".to_owned(),
+        Some("BOOL") => "BOOLEAN".to_owned(),
         Some(other) => other.to_owned(),
         None => "unreadable".to_owned(),
     }

@@ -14,9 +14,10 @@ use gcp_bigquery_client::model::query_response::QueryResponse;
 use serde_json::Value as Json;
 
 use super::super::query::{Query, Rows, Value};
-use super::super::row;
+use super::super::schema;
 use super::BigQuery;
 use super::client::{Failure, Kind};
+use crate::id;
 
 /// How long to wait before asking for a result again that was not there yet.
 const POLL_AGAIN: Duration = Duration::from_millis(200);
@@ -34,7 +35,7 @@ impl BigQuery {
             query_parameters: Some(query.parameters.iter().map(|(name, value)| parameter(name, value)).collect()),
             timeout_ms: poll_ms,
             format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
-            ..QueryRequest::new(self.in_dataset(&query.sql))
+            ..QueryRequest::new(self.in_dataset(query))
         };
         let ask = |api: gcp_bigquery_client::Client| {
             let request = request.clone();
@@ -71,9 +72,11 @@ impl BigQuery {
         }
     }
 
-    /// Puts the dataset before the tables.
-    pub(super) fn in_dataset(&self, sql: &str) -> String {
-        sql.replace("${dataset}", &self.quoted())
+    /// In GoogleSQL, over this dataset's tables.
+    fn in_dataset(&self, query: &Query) -> String {
+        let dataset = format!("{}.", self.quoted());
+        let (views, question) = query.steps();
+        schema::Dialect { dataset: &dataset, ..schema::BIGQUERY }.fill(&schema::with_views(&views, &question))
     }
 }
 
@@ -82,8 +85,9 @@ pub(super) fn parameter(name: &str, value: &Value) -> QueryParameter {
     let (kind, value) = match value {
         Value::Null => ("STRING", None),
         Value::Integer(number) => ("INT64", Some(number.to_string())),
+        Value::Boolean(value) => ("BOOL", Some(value.to_string())),
         Value::Text(text) => ("STRING", Some(text.clone())),
-        Value::Time(time) => ("TIMESTAMP", Some(row::time(*time))),
+        Value::Time(time) => ("TIMESTAMP", Some(id::time(*time))),
     };
     QueryParameter {
         name: Some(name.to_owned()),
@@ -114,6 +118,7 @@ fn value(field_type: &FieldType, value: Option<&Json>) -> Option<Value> {
     let text = value.as_str()?;
     Some(match field_type {
         FieldType::Integer | FieldType::Int64 => Value::Integer(text.parse().ok()?),
+        FieldType::Boolean | FieldType::Bool => Value::Boolean(text.eq_ignore_ascii_case("true")),
         FieldType::Timestamp => Value::Time(DateTime::from_timestamp_micros(micros(text)?)?),
         // The order of keys is BigQuery's own; ours is alphabetical.
         FieldType::Json => Value::Text(serde_json::from_str::<Json>(text).ok()?.to_string()),

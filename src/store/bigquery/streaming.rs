@@ -39,7 +39,7 @@ impl BigQuery {
         for (at, record) in records.iter().enumerate() {
             let json = Json::Object(record.json().into_iter().map(|(name, value)| (name, whole(value))).collect());
             let size_bytes = json.to_string().len();
-            let row = TableDataInsertAllRequestRows { insert_id: Some(record.id().to_owned()), json };
+            let row = TableDataInsertAllRequestRows { insert_id: Some(record.id().into_owned()), json };
             tables.entry(record.table()).or_default().push(Sent { at, row, size_bytes });
         }
         let requests = tables.into_iter().flat_map(|(table, rows)| {

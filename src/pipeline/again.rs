@@ -1,0 +1,91 @@
+//! Judging again: a limit may come after the write, and a write after the limit. Whoever appends reads again behind its
+//! last append, and raises what stands and was not raised.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::id::id;
+use crate::names::Named;
+use crate::policy::{AlertType, Facts, Policy};
+use crate::store::query::{self, Unraised};
+use crate::store::row::{AlertLog, Record, alert_id};
+use crate::store::{Store, StoreError};
+
+/// Raises what stands in these namespaces (in all, where none is named) and was not raised, and returns it.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read or may not be stored; doing it again is safe.
+pub async fn judge_again(
+    store: &dyn Store,
+    policy: &Policy,
+    namespaces: &BTreeSet<String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<AlertLog>, StoreError> {
+    let unraised = query::unraised(store, namespaces).await?;
+    let alerts: Vec<AlertLog> = unraised.into_iter().filter_map(|found| alert(found, policy, now)).collect();
+    if !alerts.is_empty() {
+        let records: Arc<[Record]> = alerts.iter().map(|alert| Record::Alert(Box::new(alert.clone()))).collect();
+        store.append(records).await?;
+    }
+    Ok(alerts)
+}
+
+/// The row of a segment's alert; `None` where its rule is off.
+fn alert(found: Unraised, policy: &Policy, now: DateTime<Utc>) -> Option<AlertLog> {
+    let severity = policy.severity.get(found.alert_type)?;
+    let facts = Facts {
+        namespace: &found.namespace,
+        deployment_name: found.deployment_name.as_deref(),
+        object_kind: found.object_kind,
+        object_name: found.object_name.as_deref(),
+        replicas: found.replicas,
+        max_replicas: found.limit_max_replicas,
+        initial_max_replicas: found.limit_initial_max_replicas,
+        set_by_write: found.is_write && found.touched,
+        why: (found.alert_type == AlertType::UnknownValue).then_some("the audit log does not tell it"),
+    };
+    let message = match found.is_write {
+        true => facts.message(found.alert_type, policy),
+        false => format!("{}: the limit began while the number stood", facts.message(found.alert_type, policy)),
+    };
+    Some(AlertLog {
+        alert_id: identity(&found),
+        alert_time: found.alert_time,
+        alert_type: found.alert_type,
+        severity,
+        message,
+        project_id: found.project_id,
+        location: found.location,
+        cluster_name: found.cluster_name,
+        namespace: found.namespace,
+        deployment_name: found.deployment_name,
+        event_id: Some(found.event_id),
+        replicas: found.replicas,
+        limit_max_replicas: found.limit_max_replicas,
+        limit_initial_max_replicas: found.limit_initial_max_replicas,
+        limit_id: found.limit_id,
+        actor: Some(found.actor),
+        on_behalf_of: found.on_behalf_of,
+        route: Some(found.route),
+        ingested_at: now,
+    })
+}
+
+/// The same as when the write itself is judged; for a limit that begins on a standing number, the object, the limit and
+/// the instant.
+fn identity(found: &Unraised) -> String {
+    let (uid, version) = (found.object_uid.as_deref(), found.object_version.as_deref());
+    let (max, initial) = (found.limit_max_replicas, found.limit_initial_max_replicas);
+    if found.is_write {
+        let written = match (uid, version) {
+            (Some(uid), Some(version)) => vec![uid, version],
+            _ => vec![found.write_id.as_str()],
+        };
+        return alert_id(found.alert_type, &written, found.replicas, max, initial);
+    }
+    let object = uid.map_or_else(|| found.object_names(), str::to_owned);
+    let text = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
+    id(&[found.alert_type.as_str(), &object, &text(max), &text(initial), &crate::id::time(found.alert_time)])
+}

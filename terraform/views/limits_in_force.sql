@@ -1,0 +1,40 @@
+-- The limit in force for each Deployment in each cluster where it was written, as ranges of time [begins_at, ends_at): of
+-- the scopes that have one, the narrowest counts.
+WITH subjects AS (
+  SELECT DISTINCT cluster_id, cluster_name, namespace, deployment_name
+  FROM ${dataset}.writes
+  WHERE deployment_name IS NOT NULL
+),
+applicable AS (
+  SELECT subjects.cluster_id, ranges.namespace, ranges.deployment_name, ranges.limit_id, ranges.begins_at, ranges.ends_at,
+    ranges.max_replicas, ranges.initial_max_replicas,
+    CASE ranges.scope WHEN '' THEN 3 WHEN subjects.cluster_name THEN 2 ELSE 1 END AS breadth
+  FROM subjects
+  JOIN ${dataset}.limit_ranges AS ranges
+    ON ranges.namespace = subjects.namespace AND ranges.deployment_name = subjects.deployment_name
+    AND ranges.scope IN ('', subjects.cluster_name, subjects.cluster_id)
+),
+boundaries AS (
+  SELECT DISTINCT cluster_id, namespace, deployment_name, CASE WHEN sides.ends = 1 THEN ends_at ELSE begins_at END AS instant
+  FROM applicable
+  CROSS JOIN (SELECT 0 AS ends UNION ALL SELECT 1) AS sides
+  WHERE sides.ends = 0 OR ends_at IS NOT NULL
+),
+pieces AS (
+  SELECT *, LEAD(instant) OVER (PARTITION BY cluster_id, namespace, deployment_name ORDER BY instant) AS until FROM boundaries
+),
+chosen AS (
+  SELECT pieces.cluster_id, pieces.namespace, pieces.deployment_name, pieces.instant, pieces.until, applicable.limit_id,
+    applicable.max_replicas, applicable.initial_max_replicas, ROW_NUMBER() OVER (
+      PARTITION BY pieces.cluster_id, pieces.namespace, pieces.deployment_name, pieces.instant
+      ORDER BY applicable.breadth) AS rank
+  FROM pieces
+  JOIN applicable
+    ON applicable.cluster_id = pieces.cluster_id AND applicable.namespace = pieces.namespace
+    AND applicable.deployment_name = pieces.deployment_name AND applicable.begins_at <= pieces.instant
+    AND (applicable.ends_at IS NULL OR pieces.instant < applicable.ends_at)
+)
+SELECT cluster_id, namespace, deployment_name, limit_id, instant AS begins_at, until AS ends_at, max_replicas,
+  initial_max_replicas
+FROM chosen
+WHERE rank = 1

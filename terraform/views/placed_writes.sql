@@ -1,0 +1,91 @@
+-- Each write in its life, with the rank of the version that it shows, and whether it was a dry run.
+--
+-- A dry run is told by what another entry of the same life shows: it answers the present version with the generation and
+-- the numbers that would have been. Ends are aside: what they show is not what is there.
+WITH placed AS (
+  SELECT writes.*, COALESCE(lives.life, 1) AS life, lives.starts_at, lives.next_starts_at,
+    SUBSTR('000' || CAST(LENGTH(writes.object_version) AS ${text}), -4) || writes.object_version AS version_key,
+    CASE
+      WHEN writes.object_kind = 'Deployment' THEN writes.object_name
+      WHEN writes.deployment_name IS NOT NULL THEN writes.deployment_name
+      -- It aims at something that is not ours.
+      WHEN NOT writes.effective THEN ''
+    END AS target,
+    writes.outcome = 'stored' AND COALESCE(writes.object_state, '') = 'gone' AS ends
+  FROM ${dataset}.writes AS writes
+  LEFT JOIN ${dataset}.lives AS lives
+    ON lives.object_id = writes.object_id AND (
+      lives.life_key = writes.object_uid
+      OR lives.life_key = writes.write_id
+      -- What shows no uid belongs to the life in which it was written.
+      OR writes.object_uid IS NULL AND (lives.life = 1 OR writes.event_time >= lives.starts_at)
+        AND (lives.next_starts_at IS NULL OR writes.event_time < lives.next_starts_at))
+  WHERE writes.object_kind <> 'Cluster' AND writes.object_name IS NOT NULL
+),
+ranked AS (
+  SELECT *,
+    CASE WHEN version_key IS NOT NULL AND NOT ends THEN DENSE_RANK() OVER (
+      PARTITION BY object_id, life, CASE WHEN version_key IS NULL OR ends THEN 1 ELSE 0 END ORDER BY version_key) END AS version_rank,
+    CASE WHEN version_key IS NOT NULL AND NOT ends THEN generation END AS known_generation,
+    -- All that is watched, in one text.
+    CASE WHEN version_key IS NOT NULL AND NOT ends AND replicas IS NOT NULL THEN
+      CAST(replicas AS ${text}) || '/' || COALESCE(CAST(min_replicas AS ${text}), '') || '/' || COALESCE(target, '') END AS numbers
+  FROM placed
+),
+compared AS (
+  SELECT *,
+    MIN(known_generation) OVER (
+      PARTITION BY object_id, life ORDER BY version_rank DESC RANGE UNBOUNDED PRECEDING) AS lowest_generation_from_here,
+    MIN(numbers) OVER earlier AS least_earlier, MAX(numbers) OVER earlier AS most_earlier,
+    MIN(CASE WHEN known_generation IS NULL THEN numbers END) OVER earlier AS least_earlier_scale,
+    MAX(CASE WHEN known_generation IS NULL THEN numbers END) OVER earlier AS most_earlier_scale,
+    MIN(numbers) OVER later_of_generation AS least_later, MAX(numbers) OVER later_of_generation AS most_later
+  FROM ranked
+  WINDOW
+    earlier AS (
+      PARTITION BY object_id, life, version_rank ORDER BY event_time, insert_id, event_id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+    later_of_generation AS (
+      PARTITION BY object_id, life, known_generation ORDER BY version_rank DESC
+      RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+),
+doubted AS (
+  SELECT *,
+    version_rank IS NOT NULL AND (
+      -- The same version or a later one shows a lower generation.
+      known_generation IS NOT NULL AND known_generation > lowest_generation_from_here
+      -- The same version showed other numbers before, and one of the two has no generation to tell by.
+      OR numbers IS NOT NULL AND known_generation IS NULL AND (least_earlier <> numbers OR most_earlier <> numbers)
+      OR numbers IS NOT NULL AND known_generation IS NOT NULL
+        AND (least_earlier_scale <> numbers OR most_earlier_scale <> numbers)
+      -- A later version shows the same generation with other numbers.
+      OR numbers IS NOT NULL AND known_generation IS NOT NULL AND (least_later <> numbers OR most_later <> numbers)
+    ) AS is_doubtful
+  FROM compared
+),
+surrounded AS (
+  SELECT *,
+    COALESCE(is_doubtful, FALSE) AS dry_run,
+    MAX(CASE WHEN COALESCE(is_doubtful, FALSE) THEN NULL ELSE known_generation END) OVER lower AS generation_before,
+    MIN(CASE WHEN COALESCE(is_doubtful, FALSE) OR replicas IS NULL THEN NULL ELSE known_generation END) OVER higher AS generation_after,
+    -- The number that the lowest generation behind shows, under it in one number (replicas are below 2^32).
+    MIN(CASE WHEN COALESCE(is_doubtful, FALSE) THEN NULL ELSE known_generation * 4294967296 + replicas END) OVER higher AS numbered_after
+  FROM doubted
+  WINDOW
+    lower AS (
+      PARTITION BY object_id, life ORDER BY version_rank RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+    higher AS (
+      PARTITION BY object_id, life ORDER BY version_rank DESC RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+)
+SELECT
+  write_id, event_id, event_time, received_time, ingested_at, project_id, location, cluster_name, namespace,
+  deployment_name, object_kind, object_name, object_uid, born_at, object_version, generation, touched, operation, outcome,
+  object_state, method_name, replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route,
+  user_agent, caller_ip, in_scope, outside_range, insert_id, log_name, cluster_id, object_id, life, starts_at,
+  next_starts_at, version_rank, target, ends,
+  dry_run
+    -- A Scale has no generation. Between two writes whose generations follow each other there was no room for one.
+    OR COALESCE(version_rank IS NOT NULL AND object_kind = 'Deployment' AND operation = 'scale' AND known_generation IS NULL
+      AND generation_after - generation_before < 2
+      AND numbered_after <> generation_after * 4294967296 + replicas, FALSE) AS dry_run
+FROM surrounded
