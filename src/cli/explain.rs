@@ -49,17 +49,22 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     files::read(&files, |chunk| {
         for document in chunk.documents() {
             let place = format!("{}:{}", chunk.file, document.line);
-            let explanation = match document.fault() {
-                Some(error) if args.insert_id.is_none() => Some(headed(&place, None, &unreadable(&error))),
-                Some(_) => None,
+            let mut explanations = Vec::new();
+            match document.fault() {
+                Some(error) if args.insert_id.is_none() => explanations.push(headed(&place, None, &unreadable(&error))),
+                Some(_) => {}
                 None => open(document.bytes, |envelope, decoded| {
-                    let wanted = args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted));
-                    wanted.then(|| headed(&place, envelope.insert_id, &explain(&pipeline, decoded)))
+                    if args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted)) {
+                        explanations.push(headed(&place, envelope.insert_id, &explain(&pipeline, decoded)));
+                    }
                 }),
-            };
-            if let Some(explanation) = explanation {
+            }
+            for explanation in explanations {
                 found = true;
                 failed = report::text(&explanation).err();
+                if failed.is_some() {
+                    break;
+                }
             }
         }
         failed.is_none()

@@ -264,16 +264,19 @@ fn filter_is_right(filter: &str) -> bool {
         if entry["protoPayload"]["serviceName"] == "anthosgke.googleapis.com" && !filter.contains("anthosgke") {
             return !matches(filter, &entry);
         }
-        let watched = open(bytes, |_, decoded| match decoded {
-            Ok(Decoded::Writes(_)) | Err(_) => true,
-            Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => !matches!(
-                reason,
-                Ignored::OtherLog
-                    | Ignored::OtherService
-                    | Ignored::OtherResource
-                    | Ignored::Read
-                    | Ignored::StatusWrite
-            ),
+        let mut watched = false;
+        open(bytes, |_, decoded| {
+            watched = match decoded {
+                Ok(Decoded::Writes(_)) | Err(_) => true,
+                Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => !matches!(
+                    reason,
+                    Ignored::OtherLog
+                        | Ignored::OtherService
+                        | Ignored::OtherResource
+                        | Ignored::Read
+                        | Ignored::StatusWrite
+                ),
+            };
         });
         // A filter that is narrowed to clusters and namespaces may leave out what is elsewhere.
         matches(filter, &entry) == watched || namespaces_or_clusters && watched
