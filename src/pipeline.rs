@@ -16,6 +16,7 @@ use message::Envelope;
 use quarantine::{must_be_stored, refusals};
 
 pub mod again;
+pub mod chunk;
 pub mod consumer;
 pub mod message;
 pub mod quarantine;
@@ -173,7 +174,7 @@ impl Tally {
 
     /// Events that were recorded before.
     pub fn duplicates(&self, counts: &Counts) -> u64 {
-        (self.whole_events + self.split_events.len() as u64).saturating_sub(counts.events)
+        (self.whole_events + self.split_events.len() as u64).saturating_sub(counts.writes)
     }
 
     fn count(&mut self, record: &Record) {

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigError, ConsumerConfig, LogFormat, Origin, PullConfig, PushAuth, PushConfig};
+use super::{Config, ConfigError, ConsumerConfig, Origin};
 use crate::policy::{AlertType, Policy, Routes, Scope, Severities, Severity};
+use crate::source::pull::PullConfig;
+use crate::source::push::{PushAuth, PushConfig};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
+use crate::telemetry::LogFormat;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

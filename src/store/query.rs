@@ -139,9 +139,13 @@ const OLDEST_FIRST: &str = "ORDER BY namespace, deployment_name, cluster_name, t
 /// How many rows a run was the first to record, told by its `ingested_at`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// In `replica_events`.
+    /// In `judged_events`.
     pub events: u64,
-    /// In `alert_log`, by type.
+    /// Writes, whether they are events or of none of ours.
+    pub writes: u64,
+    /// Of these, what is out of scope.
+    pub out_of_scope: u64,
+    /// Alerts that stand, by type.
     pub alerts: BTreeMap<String, u64>,
     /// In `quarantine`.
     pub quarantined: u64,
@@ -153,8 +157,11 @@ pub struct Counts {
 /// [`StoreError`] when it cannot be read.
 pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, StoreError> {
     let sql = "
-        SELECT 'events' AS what, COUNT(*) AS rows_found
-        FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
+        SELECT 'events' AS what, COUNT(*) AS rows_found FROM ${dataset}.judged_events WHERE ingested_at = @run
+        UNION ALL
+        SELECT 'writes', COUNT(*) FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
+        UNION ALL
+        SELECT 'out_of_scope', COUNT(*) FROM ${dataset}.judged_events WHERE ingested_at = @run AND NOT in_scope
         UNION ALL
         SELECT alert_type, COUNT(*) FROM ${dataset}.alerts WHERE stands AND raised_at = @run GROUP BY alert_type
         UNION ALL
@@ -169,6 +176,8 @@ pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, Sto
         let count = u64::try_from(*count).unwrap_or(0);
         match what.as_str() {
             "events" => counts.events = count,
+            "writes" => counts.writes = count,
+            "out_of_scope" => counts.out_of_scope = count,
             "quarantined" => counts.quarantined = count,
             alert_type => {
                 counts.alerts.insert(alert_type.to_owned(), count);
@@ -189,16 +198,23 @@ pub struct RunReport {
     pub quarantined: Vec<Quarantine>,
 }
 
-/// Reads what a run recorded.
+/// Reads what a run recorded; changes of what is out of scope only if asked for.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn report(store: &dyn Store, run: DateTime<Utc>, at_most: usize) -> Result<RunReport, StoreError> {
+pub async fn report(
+    store: &dyn Store,
+    run: DateTime<Utc>,
+    at_most: usize,
+    out_of_scope: bool,
+) -> Result<RunReport, StoreError> {
     let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
     let recorded = |time: &str, order: &str| format!("WHERE {time} = @run ORDER BY {order} LIMIT {limit}");
     let parameters = || vec![("run".to_owned(), Value::Time(run))];
     let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
-    let changes = select::<Change>("replica_changes", &recorded("ingested_at", "event_time, event_id"), parameters());
+    let changes = recorded("ingested_at", "event_time, event_id, deployment_name");
+    let changes = if out_of_scope { changes } else { changes.replacen("WHERE", "WHERE in_scope AND", 1) };
+    let changes = select::<Change>("replica_changes", &changes, parameters());
     let alerts = recorded("raised_at", worst_first).replacen("WHERE", "WHERE stands AND", 1);
     let alerts = select::<RaisedAlert>("alerts", &alerts, parameters());
     let quarantined =
