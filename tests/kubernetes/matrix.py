@@ -576,9 +576,26 @@ def collected(d):
         merge(d, "alice", f"{path}/two/scale", replicas(4))
         merge(d, "metadata", f"{path}/two", {"metadata": {"finalizers": None}}, accept=METADATA_ONLY)
         d.gone(f"{path}/two")
-    for name in ("one", "two"):
+    for name in ("one", "three"):
         made(d, name, 2, namespace="batch", labels={"group": name})
     d.ok("alice", "DELETE", path, labelSelector="group=one")
+
+
+@scenario
+def collected_while_it_is_written(d):
+    """Written between the list of a deletecollection and the deletion, which a finalizer holds: that takes a
+    generation, and no answer shows it."""
+    path, _ = made(d, "two", 3, namespace="batch", finalizers=HELD, labels={"group": "written"})
+    collect = lambda: d.ok("alice", "DELETE", deployments("batch"), labelSelector="group=written")
+    # A webhook is not told the name of what a deletecollection deletes.
+    with d.webhook.holding(namespace="batch", operation="DELETE") as hold, d.meanwhile(collect):
+        hold.arrived()
+        image(d, "pipeline", path, "2")
+        hold.release()
+    merge(d, "carol", f"{path}/scale", replicas(4))
+    image(d, "pipeline", path, "3")
+    merge(d, "carol", path, {"metadata": {"finalizers": None}})
+    d.gone(path)
 
 
 @scenario
@@ -711,5 +728,11 @@ def autoscalers_end(d):
     merge(d, "alice", autoscalers("ranges", "three"), {"spec": {"maxReplicas": 6}})
     merge(d, "metadata", autoscalers("ranges", "three"), {"metadata": {"finalizers": None}}, accept=METADATA_ONLY)
     d.gone(autoscalers("ranges", "three"))
+    # The write that ends it asks for what is never stored.
+    d.ok("pipeline", "POST", autoscalers("ranges"), autoscaler("four", "four", 5, finalizers=HELD))
+    d.ok("carol", "DELETE", autoscalers("ranges", "four"))
+    last = {"metadata": {"finalizers": None}, "spec": {"maxReplicas": 9, "scaleTargetRef": target("another")}}
+    merge(d, "alice", autoscalers("ranges", "four"), last)
+    d.gone(autoscalers("ranges", "four"))
     d.ok("pipeline", "POST", autoscalers("ranges"), autoscaler("one", "one", 7))
     d.delete_namespace("ranges")
