@@ -10,6 +10,7 @@
 mod actor;
 mod decode;
 mod entry;
+pub mod forms;
 mod json;
 mod method;
 mod removal;

@@ -15,9 +15,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::history::Registration;
 use crate::ped::{Fault, Located, parse_all};
-use crate::store::{Store, register};
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
+use crate::store::{Store, register};
 use crate::telemetry::{self, metrics::Metrics};
 
 mod config;

@@ -39,6 +39,14 @@ pub struct Assessed {
     pub records: Vec<Record>,
 }
 
+impl Assessed {
+    /// Adds what came of another document of the same message.
+    fn add(&mut self, other: Assessed) {
+        self.ignored = self.ignored.or(other.ignored);
+        self.records.extend(other.records);
+    }
+}
+
 impl Pipeline {
     /// Takes the rules, and the limits to begin with.
     pub fn new(policy: Policy, limits: Limits) -> Self {
@@ -47,8 +55,10 @@ impl Pipeline {
 
     /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
     /// subscription).
-    pub fn assess(&self, raw: &[u8], source: impl FnOnce() -> String, now: DateTime<Utc>) -> Assessed {
-        open(raw, |envelope, decoded| self.assess_decoded(envelope, &decoded, source, now))
+    pub fn assess(&self, raw: &[u8], source: impl Fn() -> String, now: DateTime<Utc>) -> Assessed {
+        let mut assessed = Assessed::default();
+        open(raw, |envelope, decoded| assessed.add(self.assess_decoded(envelope, &decoded, &source, now)));
+        assessed
     }
 
     /// As [`Pipeline::assess`], for a message that has been decoded.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::audit::{Asked, ObjectKind, Outcome, Write};
+use crate::audit::{Asked, ObjectKind, Outcome, Source, Write};
 use crate::names::{Named, named};
 use crate::ped::history::Limit;
 
@@ -132,8 +132,11 @@ pub struct Judgement {
 pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judgement {
     let verdict = verdict(write, limit, policy);
     let route = policy.routes.route(&write.actor);
+    // Of a split entry, only what the response says is sure to be what was stored.
+    let is_whole =
+        write.split.is_none() || matches!(write.asked, Asked::For(value) if value.source == Source::Response);
     let told = policy.scope.holds(write)
-        && write.split.is_none()
+        && is_whole
         && (write.outcome == Outcome::Stored || write.removes_unknown())
         && write.effective != Some(false);
     let facts = Facts::of(write, limit);
@@ -178,7 +181,10 @@ fn fires(
         }
         AlertType::Unregistered => verdict == Verdict::Unregistered,
         AlertType::Bypass => {
-            route.is_bypass() && write.touched == Some(true) && !removes && !matches!(verdict, Verdict::OverLimit | Verdict::Removed)
+            route.is_bypass()
+                && write.touched == Some(true)
+                && !removes
+                && !matches!(verdict, Verdict::OverLimit | Verdict::Removed)
         }
         AlertType::OverInitial => {
             verdict != Verdict::OverLimit

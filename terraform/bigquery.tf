@@ -1,39 +1,42 @@
 locals {
-  schema_files = fileset("${path.module}/schemas", "*.json")
-  schemas      = { for file in local.schema_files : trimsuffix(file, ".json") => jsondecode(file("${path.module}/schemas/${file}")) }
-
-  # As `pedwatch schema apply` makes them: partitioned by the first time that every row has, clustered by what most
-  # questions name.
-  time_columns = {
-    for table, fields in local.schemas : table => [for field in fields : field.name if field.type == "TIMESTAMP" && field.mode == "REQUIRED"][0]
-  }
-  cluster_columns = {
-    for table, fields in local.schemas : table => coalescelist(
-      [for column in ["cluster_name", "namespace", "deployment_name"] : column if contains(fields[*].name, column)],
-      [for name in fields[*].name : name if name == "reason"],
-    )
-  }
+  # What holds of each table besides its columns, as `pedwatch schema apply` reads it too.
+  tables  = jsondecode(file("${path.module}/tables.json"))
+  schemas = { for table in keys(local.tables) : table => jsondecode(file("${path.module}/schemas/${table}.json")) }
 
   # Versions of PEDs judge old writes for ever.
-  expiring = var.dataset.partition_expiration_days == 0 ? [] : setsubtract(keys(local.schemas), ["deployment_config"])
+  expiring = [for table, properties in local.tables : table if properties.expires && var.dataset.partition_expiration_days != 0]
 
-  view_files = fileset("${path.module}/views", "*.sql")
-  view_names = [for file in local.view_files : trimsuffix(file, ".sql")]
-  view_texts = { for view in local.view_names : view => file("${path.module}/views/${view}.sql") }
-  # BigQuery checks a view when it is made, so the views that it uses come first.
-  uses = {
-    for view, text in local.view_texts : view => [for other in local.view_names : other if can(regex("\\$\\{dataset\\}\\.${other}\\b", text))]
-  }
-  first_views  = toset([for view in local.view_names : view if length(local.uses[view]) == 0])
-  second_views = toset([for view in local.view_names : view if length(local.uses[view]) > 0 && length(setsubtract(local.uses[view], local.first_views)) == 0])
-  third_views  = setsubtract(local.view_names, setunion(local.first_views, local.second_views))
-
-  views = {
-    for view in local.view_names : view => templatefile("${path.module}/views/${view}.sql", {
-      dataset  = "`${var.project}`.${google_bigquery_dataset.this.dataset_id}"
+  # A view that is stored stands alone: the views that it uses stand in it, so that neither the order in which they are made
+  # nor another release's views matter. Their files are in an order in which each uses only those before it.
+  view_names = jsondecode(file("${path.module}/views/order.json"))
+  view_texts = {
+    for view in local.view_names : view => replace(templatefile("${path.module}/views/${view}.sql", {
+      dataset  = "@dataset"
       now      = "CURRENT_TIMESTAMP()"
+      text     = "STRING"
       calendar = "UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day"
-    })
+    }), "/MICROS\\(([^)]*)\\)/", "UNIX_MICROS($1)")
+  }
+  uses = {
+    for view in local.view_names : view => [for other in local.view_names : other if can(regex("@dataset\\.${other}\\b", local.view_texts[view]))]
+  }
+  # What those use in turn: each step doubles how far it reaches.
+  uses_2 = { for view in local.view_names : view => distinct(concat(local.uses[view], flatten([for used in local.uses[view] : local.uses[used]]))) }
+  uses_4 = { for view in local.view_names : view => distinct(concat(local.uses_2[view], flatten([for used in local.uses_2[view] : local.uses_2[used]]))) }
+  uses_8 = { for view in local.view_names : view => distinct(concat(local.uses_4[view], flatten([for used in local.uses_4[view] : local.uses_4[used]]))) }
+
+  dataset = "`${var.project}`.${google_bigquery_dataset.this.dataset_id}"
+  within  = { for view in local.view_names : view => replace(local.view_texts[view], "/@dataset\\.(${join("|", local.view_names)})\\b/", "$1") }
+  definitions = {
+    for view in local.view_names : view => [
+      for other in local.view_names : "${other} AS (\n${trimspace(local.within[other])}\n)" if other == view || contains(local.uses_8[view], other)
+    ]
+  }
+  views = {
+    for view in local.view_names : view => replace(
+      length(local.uses[view]) == 0 ? local.view_texts[view] : "WITH\n${join(",\n", local.definitions[view])}\nSELECT * FROM ${view}\n",
+      "@dataset", local.dataset
+    )
   }
 }
 
@@ -47,25 +50,25 @@ resource "google_bigquery_dataset" "this" {
 }
 
 resource "google_bigquery_table" "tables" {
-  for_each = local.schemas
+  for_each = local.tables
 
   project             = var.project
   dataset_id          = google_bigquery_dataset.this.dataset_id
   table_id            = each.key
   schema              = file("${path.module}/schemas/${each.key}.json")
-  clustering          = local.cluster_columns[each.key]
+  clustering          = each.value.clustering
   deletion_protection = var.dataset.deletion_protection
   labels              = local.labels
 
   time_partitioning {
     type          = "DAY"
-    field         = local.time_columns[each.key]
+    field         = each.value.partition
     expiration_ms = contains(local.expiring, each.key) ? var.dataset.partition_expiration_days * 86400000 : null
   }
 }
 
 resource "google_bigquery_table" "views" {
-  for_each = local.first_views
+  for_each = local.views
 
   project             = var.project
   dataset_id          = google_bigquery_dataset.this.dataset_id
@@ -74,50 +77,18 @@ resource "google_bigquery_table" "views" {
   labels              = local.labels
 
   view {
-    query          = local.views[each.key]
+    query          = each.value
     use_legacy_sql = false
   }
 
+  # BigQuery checks a view when it is made.
   depends_on = [google_bigquery_table.tables]
 }
 
-resource "google_bigquery_table" "views_of_views" {
-  for_each = local.second_views
-
-  project             = var.project
-  dataset_id          = google_bigquery_dataset.this.dataset_id
-  table_id            = each.key
-  deletion_protection = false
-  labels              = local.labels
-
-  view {
-    query          = local.views[each.key]
-    use_legacy_sql = false
-  }
-
-  depends_on = [google_bigquery_table.views]
-}
-
-resource "google_bigquery_table" "views_of_views_of_views" {
-  for_each = local.third_views
-
-  project             = var.project
-  dataset_id          = google_bigquery_dataset.this.dataset_id
-  table_id            = each.key
-  deletion_protection = false
-  labels              = local.labels
-
-  view {
-    query          = local.views[each.key]
-    use_legacy_sql = false
-  }
-
-  depends_on = [google_bigquery_table.views_of_views]
-}
-
-# The consumer writes facts, reads limits, sees the schema it checks at its start, and runs queries: nothing else.
+# The consumer writes facts and how far it has judged, reads them and the limits again, sees the schema it checks at its
+# start, and runs queries: nothing else.
 resource "google_bigquery_table_iam_member" "consumer_writes" {
-  for_each = toset(["replica_events", "alert_log", "quarantine"])
+  for_each = toset(["replica_events", "alert_log", "quarantine", "watermarks"])
 
   project    = var.project
   dataset_id = google_bigquery_dataset.this.dataset_id
@@ -147,7 +118,7 @@ resource "google_project_iam_member" "consumer_queries" {
   member  = google_service_account.consumer.member
 }
 
-# The pipeline registers PEDs as this identity.
+# The pipeline registers PEDs as this identity: it appends versions, and judges the writes that came before them.
 resource "google_service_account" "registrar" {
   project      = var.project
   account_id   = "${var.name}-registrar"
@@ -155,10 +126,20 @@ resource "google_service_account" "registrar" {
 }
 
 resource "google_bigquery_table_iam_member" "registrar_writes" {
+  for_each = toset(["deployment_config", "alert_log"])
+
   project    = var.project
   dataset_id = google_bigquery_dataset.this.dataset_id
-  table_id   = google_bigquery_table.tables["deployment_config"].table_id
+  table_id   = google_bigquery_table.tables[each.key].table_id
   role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.registrar.member
+}
+
+resource "google_bigquery_table_iam_member" "registrar_reads" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  table_id   = google_bigquery_table.tables["replica_events"].table_id
+  role       = "roles/bigquery.dataViewer"
   member     = google_service_account.registrar.member
 }
 

@@ -69,7 +69,7 @@ resource "google_cloud_run_v2_job" "jobs" {
     }
   }
 
-  depends_on = [google_bigquery_table.tables, google_bigquery_table.views_of_views_of_views]
+  depends_on = [google_bigquery_table.tables, google_bigquery_table.views]
 }
 
 resource "google_service_account" "scheduler" {

@@ -13,9 +13,10 @@ locals {
 module "sink" {
   source = "./modules/sink"
 
-  name       = var.name
-  scope      = var.scope
-  clusters   = var.clusters
-  namespaces = var.namespaces
-  topic      = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
+  name              = var.name
+  scope             = var.scope
+  clusters          = var.clusters
+  namespaces        = var.namespaces
+  distributed_cloud = var.distributed_cloud
+  topic             = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
 }

@@ -65,6 +65,12 @@ variable "namespaces" {
   default     = []
 }
 
+variable "distributed_cloud" {
+  description = "Whether clusters of Google Distributed Cloud (on VMware, bare metal, AWS or Azure) are exported too."
+  type        = bool
+  default     = false
+}
+
 variable "delivery" {
   description = "How messages reach pedwatch: \"push\" (a Cloud Run service, scaled by its requests, down to zero) or \"pull\" (a worker pool that always runs)."
   type        = string

@@ -66,7 +66,8 @@ impl ActorKind {
     }
 }
 
-fn kind_of(name: &str) -> ActorKind {    // principalSubject may carry IAM's member prefixes.
+fn kind_of(name: &str) -> ActorKind {
+    // principalSubject may carry IAM's member prefixes.
     let bare = name.strip_prefix("serviceAccount:").or_else(|| name.strip_prefix("user:")).unwrap_or(name);
     if bare == "system:anonymous" {
         ActorKind::Anonymous

@@ -222,19 +222,28 @@ fn observed<'e>(reason: Ignored, write: Write<'e>) -> Decoded<'e> {
     Decoded::Observed(reason, Box::new(Write { deployment_name, outcome, asked, touched, ..write }))
 }
 
-/// GKE labels dry runs, and DeleteOptions name them. Clusters too old for the label show one that would create by an
-/// object without resourceVersion.
+/// GKE labels dry runs, and DeleteOptions name them. Clusters too old for the label show one that would create, by POST
+/// or by an apply, by a new object without resourceVersion.
 fn is_dry_run(entry: &Entry<'_>, payload: &Payload<'_>, call: &Call<'_>) -> bool {
     let labelled = entry.labels.0.as_ref().is_some_and(|labels| labels.dry_run.get().is_some());
     let asked_for = call.operation.removes() && !payload.request.dry_run.0.is_empty();
-    let never_stored = matches!(call.operation, Operation::Create | Operation::Patch)
-        && entry.split.0.is_none()
-        && payload.response.kind() == Some(call.kind_name())
-        && payload.response.metadata.as_ref().is_some_and(|metadata| {
-            metadata.resource_version.get().is_none()
-                && (call.operation == Operation::Create || metadata.uid.get().is_some())
+    let answer = payload.response.metadata.as_ref().filter(|_| payload.response.kind() == Some(call.kind_name()));
+    let never_stored = entry.split.0.is_none()
+        && answer.is_some_and(|answer| {
+            answer.resource_version.get().is_none()
+                && match call.operation {
+                    Operation::Create => true,
+                    Operation::Patch => is_born_with(answer, entry.timestamp.get()),
+                    _ => false,
+                }
         });
     labelled || asked_for || never_stored
+}
+
+/// Whether an object began with the call that shows it. A call takes at most a minute.
+fn is_born_with(metadata: &Metadata<'_>, timestamp: Option<&str>) -> bool {
+    let times = optional_time(metadata.creation_timestamp.get()).zip(optional_time(timestamp));
+    times.is_some_and(|(born, called)| (-1..60).contains(&(born - called).num_seconds()))
 }
 
 /// A PUT names the resourceVersion it replaces. Getting the same one back means that nothing was stored: either
@@ -308,9 +317,11 @@ fn identified<'e>(
         entry.resource.0.as_ref().and_then(|resource| resource.labels.0.as_ref());
     let caller = payload.request_metadata.0.as_ref();
     let cluster_name = cluster.and_then(|labels| labels.cluster_name.get());
-    let split = entry.split.0.as_ref().and_then(|split| {
-        split.uid.get().map(|uid| Split { uid, index: split.index.whole().unwrap_or(0) })
-    });
+    let split = entry
+        .split
+        .0
+        .as_ref()
+        .and_then(|split| split.uid.get().map(|uid| Split { uid, index: split.index.whole().unwrap_or(0) }));
     Ok(Write {
         log_name,
         insert_id: entry.insert_id.get().ok_or(missing("insertId"))?,

@@ -5,7 +5,8 @@
 //! [push body](https://cloud.google.com/pubsub/docs/push#receive_push).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
@@ -23,6 +24,7 @@ pub struct Entry<'a> {
     pub(super) timestamp: Text<'a>,
     pub(super) receive_timestamp: Text<'a>,
     pub(super) resource: Maybe<Resource<'a>>,
+    #[serde(deserialize_with = "labels_or_text")]
     pub(super) labels: Maybe<Labels<'a>>,
     pub(super) split: Maybe<Split<'a>>,
     pub(super) operation: Maybe<LongRunning<'a>>,
@@ -52,7 +54,20 @@ impl<'a> Entry<'a> {
         if self.log_name.get().is_some() {
             return Ok(None);
         }
-        STANDARD.decode(data).map(Some).map_err(|error| DecodeError::NotBase64(error.to_string()))
+        decode_base64(data).map(Some)
+    }
+
+    /// Whether Logging itself writes entries like this: an audit payload, its bodies and labels as objects, and a time that
+    /// ends in `Z`. Only of another, [`super::forms`] may make more than the decoder.
+    pub fn is_plain(&self) -> bool {
+        let Member::Object(payload) = &self.proto_payload else { return false };
+        let time = self.timestamp.get().unwrap_or_default().as_bytes();
+        payload.service_name.get().is_some()
+            && !payload.request.is_text
+            && !payload.response.is_text
+            && self.log_name.get().is_some()
+            && (time.get(10), time.last()) == (Some(&b'T'), Some(&b'Z'))
+            && self.labels.0.as_ref().is_none_or(|labels| !labels.is_text)
     }
 
     /// Pub/Sub's id of the message that carried this entry, and when it was published, for the quarantine.
@@ -69,6 +84,23 @@ impl<'a> Entry<'a> {
     pub fn insert_id(&self) -> Option<&str> {
         self.insert_id.get()
     }
+}
+
+const ANY_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+/// Either alphabet, with or without padding, also in lines: a reader of protobuf's JSON takes all of these.
+fn decode_base64(data: &str) -> Result<Vec<u8>, DecodeError> {
+    let decode = |alphabet: &Alphabet, data: &[u8]| {
+        let decoded = GeneralPurpose::new(alphabet, ANY_PADDING).decode(data);
+        decoded.map_err(|error| DecodeError::NotBase64(error.to_string().trim_end_matches('.').to_owned()))
+    };
+    let alphabet = if data.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    if !data.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        return decode(alphabet, data.as_bytes());
+    }
+    let lines: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    decode(alphabet, &lines)
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -106,6 +138,28 @@ pub(super) struct Labels<'a> {
     pub(super) truncated: Text<'a>,
     #[serde(rename = "authorization.k8s.io/decision")]
     pub(super) decision: Text<'a>,
+    /// They are a text, which may hold JSON of them.
+    #[serde(skip)]
+    is_text: bool,
+}
+
+/// Labels that are no object are none; but a text is remembered, lest a dry run be missed in it.
+#[derive(Default)]
+struct LabelsOrText<'a>(Maybe<Labels<'a>>);
+
+impl<'de> Lenient<'de> for LabelsOrText<'de> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        let text = matches!(scalar, Scalar::Text(_)).then(|| Labels { is_text: true, ..Labels::default() });
+        LabelsOrText(Maybe(text))
+    }
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        Maybe::from_map(map).map(LabelsOrText)
+    }
+}
+
+fn labels_or_text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Maybe<Labels<'a>>, D::Error> {
+    lenient::<LabelsOrText<'de>, D>(deserializer).map(|LabelsOrText(labels)| labels)
 }
 
 /// Set on each piece of an entry that was too large for one (over 512 KiB).
@@ -173,7 +227,10 @@ pub(super) struct Payload<'a> {
     pub(super) status: Maybe<CallStatus<'a>>,
     pub(super) authentication_info: Maybe<AuthenticationInfo<'a>>,
     pub(super) request_metadata: Maybe<RequestMetadata<'a>>,
+    // BigQuery's names, whose values are texts: so these do not look like entries without bodies.
+    #[serde(alias = "requestJson")]
     pub(super) request: Body<'a>,
+    #[serde(alias = "responseJson")]
     pub(super) response: Body<'a>,
 }
 
@@ -224,6 +281,8 @@ pub(super) struct Body<'a> {
     pub(super) orphan_dependents: Text<'a>,
     /// A directive of a strategic merge patch for the whole object.
     pub(super) directive: Text<'a>,
+    /// It is a text, which may hold JSON of one: see [`super::forms`].
+    pub(super) is_text: bool,
     /// The operations of a JSON Patch: the body itself is an array, or holds one under its only other key.
     pub(super) operations: Vec<&'a RawValue>,
 }
@@ -234,9 +293,15 @@ impl<'a> Body<'a> {
         self.kind.get().or_else(|| self.type_url.get()?.rsplit(['.', '/']).next())
     }
 
+    /// Whether it is there, with its type and nothing else.
+    pub(super) fn is_bare(&self) -> bool {
+        self.type_url.get().is_some() && self.spec.is_none() && self.metadata.is_none() && self.operations.is_empty()
+    }
+
     /// Whether this is a `Status` instead of an object.
     pub(super) fn is_status(&self) -> bool {
-        self.kind() == Some("Status") || self.outcome.get().is_some() && self.metadata.as_ref().is_none_or(|m| m.uid.get().is_none())
+        self.kind() == Some("Status")
+            || self.outcome.get().is_some() && self.metadata.as_ref().is_none_or(|m| m.uid.get().is_none())
     }
 
     /// The metadata of the one object that this is, or that it is a Table of.
@@ -330,6 +395,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Body<'a> {
 }
 
 impl<'de> Lenient<'de> for Body<'de> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        Body { is_text: matches!(scalar, Scalar::Text(_)), ..Body::default() }
+    }
+
     fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
         let mut body = Body::default();
         while let Some(key) = map.next_key()? {

@@ -99,7 +99,15 @@ pub(crate) fn classify<'a>(method_name: &'a str, resource_name: &'a str) -> Resu
         _ => return Err(Ignored::OtherResource),
     };
     let is_status = subresource == Some("status");
-    Ok(Call { kind, operation, is_status, is_patch, group_version: path.group_version, namespace: path.namespace, name: path.name })
+    Ok(Call {
+        kind,
+        operation,
+        is_status,
+        is_patch,
+        group_version: path.group_version,
+        namespace: path.namespace,
+        name: path.name,
+    })
 }
 
 /// The group inside a method name, for an entry without `resourceName`. The two watched groups are single words, so

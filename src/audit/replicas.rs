@@ -73,7 +73,13 @@ pub(super) fn read(
 ) -> Result<Reading, DecodeError> {
     let evaluated = call.is_patch.then(|| merge_patch_of(&request.operations)).flatten();
     let evaluated = evaluated.as_ref().and_then(|spec| Spec::deserialize(spec).ok());
-    let sent = Sent::of(request, evaluated.as_ref().or(request.spec.as_ref()));
+    let sent = match Sent::of(request, evaluated.as_ref().or(request.spec.as_ref())) {
+        // The answer shows the object, so bodies are logged: a patch with nothing in it is an empty one.
+        Sent::Opaque if call.is_patch && request.is_bare() && response.metadata().is_some() && !split => {
+            Sent::Other { whole_object: false }
+        }
+        sent => sent,
+    };
     let touched = match sent {
         Sent::Opaque if split => None,
         Sent::Other { .. } => Some(!call.is_patch),

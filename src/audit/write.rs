@@ -67,7 +67,9 @@ impl Ignored {
             Ignored::NotStored => "the resourceVersion did not move, so nothing was stored (no change, or a dry run)",
             Ignored::ReplicasNotTouched => "the patch leaves the number alone",
             Ignored::NothingDeleted => "it found nothing to delete",
-            Ignored::OperationBegun => "a cluster's deletion began; the operation's last entry tells whether it happened",
+            Ignored::OperationBegun => {
+                "a cluster's deletion began; the operation's last entry tells whether it happened"
+            }
         }
     }
 }
@@ -220,8 +222,16 @@ pub enum DecodeError {
         /// What belongs there.
         expected: &'static str,
     },
+    /// Something else than log entries, or entries in a form that cannot be read.
+    #[error("this is {form}; expected {remedy}")]
+    Form {
+        /// What it looks like.
+        form: String,
+        /// What to give instead.
+        remedy: &'static str,
+    },
     /// A Pub/Sub push body whose `message.data` is not base64.
-    #[error("message.data is not base64: {0}")]
+    #[error("message.data is not base64 ({0}); expected base64 of what was published, in either alphabet")]
     NotBase64(String),
     /// `timestamp` or `receiveTimestamp` is no time, or one at which nothing was logged.
     #[error("{place} is {value:?}; expected {expected}")]
@@ -258,6 +268,7 @@ impl DecodeError {
             "not_json",
             "not_a_log_entry",
             "unreadable_payload",
+            "other_form",
             "not_base64",
             "bad_time",
             "malformed_number",
@@ -272,6 +283,7 @@ impl DecodeError {
             DecodeError::NotJson(_) => "not_json",
             DecodeError::NotALogEntry { .. } => "not_a_log_entry",
             DecodeError::UnreadablePayload { .. } => "unreadable_payload",
+            DecodeError::Form { .. } => "other_form",
             DecodeError::NotBase64(_) => "not_base64",
             DecodeError::BadTime { .. } => "bad_time",
             DecodeError::Malformed { .. } => "malformed_number",

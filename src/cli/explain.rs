@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 use super::{PedPath, open_store, register_peds, report};
 use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Limits;
-use crate::pipeline::{Pipeline, open};
 use crate::id;
 use crate::names::Named;
+use crate::ped::history::Limits;
+use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy};
 use crate::source::files;
-use crate::store::sqlite::Sqlite;
 use crate::store::query;
+use crate::store::sqlite::Sqlite;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -49,17 +49,22 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     files::read(&files, |chunk| {
         for document in chunk.documents() {
             let place = format!("{}:{}", chunk.file, document.line);
-            let explanation = match document.fault() {
-                Some(error) if args.insert_id.is_none() => Some(headed(&place, None, &unreadable(&error))),
-                Some(_) => None,
+            let mut explanations = Vec::new();
+            match document.fault() {
+                Some(error) if args.insert_id.is_none() => explanations.push(headed(&place, None, &unreadable(&error))),
+                Some(_) => {}
                 None => open(document.bytes, |envelope, decoded| {
-                    let wanted = args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted));
-                    wanted.then(|| headed(&place, envelope.insert_id, &explain(&pipeline, decoded)))
+                    if args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted)) {
+                        explanations.push(headed(&place, envelope.insert_id, &explain(&pipeline, decoded)));
+                    }
                 }),
-            };
-            if let Some(explanation) = explanation {
+            }
+            for explanation in explanations {
                 found = true;
                 failed = report::text(&explanation).err();
+                if failed.is_some() {
+                    break;
+                }
             }
         }
         failed.is_none()
@@ -85,7 +90,9 @@ fn unreadable(error: &DecodeError) -> String {
 fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> String {
     match decoded {
         Err(error) => unreadable(&error),
-        Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => format!("not a change ({reason}): {}", reason.explain()),
+        Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => {
+            format!("not a change ({reason}): {}", reason.explain())
+        }
         Ok(Decoded::Writes(writes)) => {
             writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n")
         }

@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// Exit with 3 when an alert at least this severe was found
     #[arg(long, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
-    /// Log files (an entry, an array, NDJSON; also .gz), folders of them, or - for standard input
+    /// Log files (an entry, an array, NDJSON and more; also .gz and .zst), folders of them, or - for standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let files = files::expand(&args.inputs)?;
     if files.is_empty() {
         return Err(Usage(
-            "there is no .json, .ndjson, .jsonl or .log file (or .gz of one) in these folders".to_owned(),
+            "there is no .json, .ndjson, .jsonl or .log file (or .gz or .zst of one) in these folders".to_owned(),
         )
         .into());
     }

@@ -126,6 +126,9 @@ impl Consumer {
     async fn record(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
         let begun = Instant::now();
         let message = Message::open(delivery.data);
+        if message.several().is_some() {
+            return self.record_several(delivery, now).await;
+        }
         let inner = message.inner();
         let (envelope, decoded) = message.read(&inner);
         let envelope = Envelope {
@@ -142,6 +145,23 @@ impl Consumer {
             self.metrics.stage("limits", begun.elapsed());
             assessed = self.assess(delivery, envelope, &decoded, now);
         }
+        self.keep(assessed, now).await
+    }
+
+    /// A message that holds several documents (no sink publishes such): rare, so it may be decoded twice.
+    async fn record_several(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
+        let assess = || self.pipeline.assess(delivery.data, || delivery.source.to_owned(), now);
+        let mut assessed = assess();
+        let alarming = deployments_with_alerts(&assessed);
+        if !alarming.is_empty() {
+            self.read_again(&alarming).await?;
+            assessed = assess();
+        }
+        let ignored = assessed.ignored.filter(|_| assessed.records.is_empty());
+        self.keep(Assessed { ignored, ..assessed }, now).await
+    }
+
+    async fn keep(&self, assessed: Assessed, now: DateTime<Utc>) -> Result<Handled, StoreError> {
         let Assessed { ignored, records } = assessed;
         if !records.is_empty() {
             self.append(&records, now).await?;
@@ -181,9 +201,8 @@ impl Consumer {
     /// judged at the next reading of limits.
     fn put_on_the_list(&self, records: &[Record], now: DateTime<Utc>) {
         let limits = self.pipeline.limits();
-        let is_due = |event: &ReplicaEvent| {
-            event.needs_its_order() || limits.begins_between(event, event.event_time, now)
-        };
+        let is_due =
+            |event: &ReplicaEvent| event.needs_its_order() || limits.begins_between(event, event.event_time, now);
         let due = records.iter().filter_map(|record| match record {
             Record::Event(event) if is_due(event) => Some(event.namespace.clone()),
             _ => None,

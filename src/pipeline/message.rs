@@ -2,7 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::audit::forms::{self, Form};
 use crate::audit::{DecodeError, Decoded, Entry, decode};
+
+/// How often entries may be wrapped: a page, of push bodies, around a text, around an entry.
+const WRAPPINGS_MAX: usize = 4;
 
 /// What is known of a message besides what it says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,12 +21,13 @@ pub struct Envelope<'m> {
     pub publish_time: Option<DateTime<Utc>>,
 }
 
-/// A `LogEntry`, or a Pub/Sub push body around one.
+/// A `LogEntry`, a Pub/Sub push body around one, or any of [`forms`].
 #[derive(Debug)]
 pub struct Message<'m> {
     raw: &'m [u8],
     outer: Result<Entry<'m>, DecodeError>,
     pushed: Option<Result<Vec<u8>, DecodeError>>,
+    form: Option<Result<Form, DecodeError>>,
 }
 
 impl<'m> Message<'m> {
@@ -30,12 +35,33 @@ impl<'m> Message<'m> {
     pub fn open(raw: &'m [u8]) -> Self {
         let outer = Entry::parse(raw);
         let pushed = outer.as_ref().ok().and_then(|entry| entry.pushed().transpose());
-        Message { raw, outer, pushed }
+        let form = match (&outer, &pushed) {
+            (Ok(entry), None) if entry.is_plain() => None,
+            (_, None) => forms::canonical(raw).transpose(),
+            (_, Some(Ok(pushed))) if Entry::parse(pushed).is_ok_and(|entry| entry.is_plain()) => None,
+            (_, Some(Ok(pushed))) => forms::canonical(pushed).transpose(),
+            (_, Some(Err(_))) => None,
+        };
+        Message { raw, outer, pushed, form }
     }
 
-    /// The entry inside a push body; `None` when the message is the entry itself.
+    /// The documents in it, where it holds several (a page, YAML): each is a message of its own.
+    pub fn several(&self) -> Option<&[Vec<u8>]> {
+        match &self.form {
+            Some(Ok(Form::Several(documents))) => Some(documents),
+            _ => None,
+        }
+    }
+
+    /// The entry inside a push body or another form; `None` when the message is the entry itself.
     pub fn inner(&self) -> Option<Result<Entry<'_>, DecodeError>> {
-        self.pushed.as_ref().map(|pushed| Entry::parse(pushed.as_ref().map_err(Clone::clone)?))
+        match (&self.form, &self.pushed) {
+            (Some(Ok(Form::Entry(canonical))), _) => Some(Entry::parse(canonical)),
+            (Some(Ok(Form::Several(_))), _) => Some(Err(wrapped_too_often())),
+            (Some(Err(error)), _) => Some(Err(error.clone())),
+            (None, Some(pushed)) => Some(Entry::parse(pushed.as_ref().map_err(Clone::clone).ok()?)),
+            (None, None) => None,
+        }
     }
 
     /// What it says, and what the wrapping says of it. `inner` is its own [`Message::inner`], which the answer borrows.
@@ -50,26 +76,51 @@ impl<'m> Message<'m> {
             message_id: outer.ok().and_then(Entry::message_id),
             publish_time: outer.ok().and_then(Entry::publish_time).and_then(time),
         };
-        match (&self.pushed, inner) {
-            (Some(Ok(pushed)), Some(Ok(entry))) => {
-                (Envelope { data: pushed, insert_id: entry.insert_id(), ..wrapped }, decode(entry))
-            }
-            (Some(Ok(pushed)), Some(Err(error))) => (Envelope { data: pushed, ..wrapped }, Err(error.clone())),
-            (Some(Err(error)), _) => (wrapped, Err(error.clone())),
-            _ => match outer {
-                Ok(entry) => (wrapped, decode(entry)),
-                Err(error) => (wrapped, Err(error.clone())),
+        let published = match &self.pushed {
+            Some(Ok(pushed)) => Envelope { data: pushed, ..wrapped },
+            Some(Err(error)) => return (wrapped, Err(error.clone())),
+            None => wrapped,
+        };
+        match inner {
+            Some(Ok(entry)) => (Envelope { insert_id: entry.insert_id(), ..published }, decode(entry)),
+            Some(Err(error)) => (published, Err(error.clone())),
+            None => match outer {
+                Ok(entry) => (published, decode(entry)),
+                Err(error) => (published, Err(error.clone())),
             },
         }
     }
 }
 
-/// Opens a message and hands what it says to `read`.
-pub fn open<T>(raw: &[u8], read: impl FnOnce(Envelope<'_>, Result<Decoded<'_>, DecodeError>) -> T) -> T {
+fn wrapped_too_often() -> DecodeError {
+    let form = format!("wrapped more than {WRAPPINGS_MAX} times");
+    DecodeError::Form { form, remedy: "a LogEntry, or a Pub/Sub message around one" }
+}
+
+/// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
+pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
+    open_wrapped(raw, Envelope::default(), WRAPPINGS_MAX, &mut read);
+}
+
+fn open_wrapped(
+    raw: &[u8],
+    around: Envelope<'_>,
+    wrappings: usize,
+    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
+) {
     let message = Message::open(raw);
     let inner = message.inner();
+    if let Some(documents) = message.several().filter(|_| wrappings > 0) {
+        let (around, _) = message.read(&None);
+        return documents.iter().for_each(|document| open_wrapped(document, around, wrappings - 1, read));
+    }
     let (envelope, decoded) = message.read(&inner);
-    read(envelope, decoded)
+    let envelope = Envelope {
+        message_id: envelope.message_id.or(around.message_id),
+        publish_time: envelope.publish_time.or(around.publish_time),
+        ..envelope
+    };
+    read(envelope, decoded);
 }
 
 /// A time as Pub/Sub writes it.

@@ -16,17 +16,14 @@ impl Scope {
     /// (`NAMESPACE/NAME`).
     pub fn new(clusters: &[String], namespaces: &[String], deployments: &[String]) -> Self {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
-        Scope {
-            clusters: patterns(clusters),
-            namespaces: patterns(namespaces),
-            deployments: patterns(deployments),
-        }
+        Scope { clusters: patterns(clusters), namespaces: patterns(namespaces), deployments: patterns(deployments) }
     }
 
     /// Whether a write concerns anybody.
     pub fn holds(&self, write: &Write<'_>) -> bool {
         let any = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-        let deployment = || write.deployment_name.or(write.object_name).map(|name| format!("{}/{name}", write.namespace));
+        let deployment =
+            || write.deployment_name.or(write.object_name).map(|name| format!("{}/{name}", write.namespace));
         let cluster = || match (write.project_id, write.location) {
             (Some(project), Some(location)) => {
                 format!("projects/{project}/locations/{location}/clusters/{}", write.cluster_name)

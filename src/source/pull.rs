@@ -65,12 +65,8 @@ pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consume
 async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
     let published = message.publish_time.map(String::from);
     let publish_time = published.as_deref().and_then(time);
-    let delivery = Delivery {
-        data: &message.data,
-        source: "pull",
-        message_id: Some(&message.message_id),
-        publish_time,
-    };
+    let delivery =
+        Delivery { data: &message.data, source: "pull", message_id: Some(&message.message_id), publish_time };
     let handled = consumer.handle(delivery, Utc::now()).await;
     match (disposition(&handled), handler) {
         (Disposition::Ack, Handler::ExactlyOnce(handler)) => {

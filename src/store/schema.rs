@@ -130,7 +130,9 @@ pub(super) fn named_as(sql: &str, prefix: &str) -> String {
     // Longer names first, so that none is taken for the beginning of another.
     let mut names: Vec<&str> = VIEWS.iter().map(|(name, _)| *name).collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    names.iter().fold(sql.to_owned(), |sql, name| sql.replace(&format!("${{dataset}}.{name}"), &format!("{prefix}{name}")))
+    names
+        .iter()
+        .fold(sql.to_owned(), |sql, name| sql.replace(&format!("${{dataset}}.{name}"), &format!("{prefix}{name}")))
 }
 
 /// The views that a question uses, directly or not, in their order.
@@ -138,9 +140,9 @@ pub(super) fn used_by(sql: &str) -> Vec<(&'static str, &'static str)> {
     let mut used: Vec<(&'static str, &'static str)> = Vec::new();
     for (name, text) in VIEWS.iter().rev() {
         let names_it = |sql: &str| {
-            sql.split(&format!("${{dataset}}.{name}")).skip(1).any(|rest| {
-                !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_')
-            })
+            sql.split(&format!("${{dataset}}.{name}"))
+                .skip(1)
+                .any(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_'))
         };
         if names_it(sql) || used.iter().any(|(_, sql)| names_it(sql)) {
             used.push((name, text));

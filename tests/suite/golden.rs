@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
-use pedwatch::pipeline::Assessed;
+use chrono::Utc;
 use pedwatch::store::row::{Cell, Record, Row};
 
-use crate::support::{FACTS, VIEWS, block_on, contents, fixture_store, fixtures, handle, root};
+use crate::support::{FACTS, VIEWS, block_on, contents, fixture_store, fixtures, handle, root, time};
 
 /// Columns that say no more than the fixture's file does.
 const OMITTED: [&str; 4] = ["ingested_at", "quarantined_at", "raw", "source"];
@@ -56,17 +55,19 @@ fn handling_a_fixture_again_changes_nothing() {
 /// What becomes of an entry, as text: why it is ignored, or its rows without their empty columns.
 async fn outcome(entry: &[u8]) -> String {
     let (_, pipeline) = fixture_store().await;
-    match pipeline.assess(entry, String::new, DateTime::UNIX_EPOCH) {
-        Assessed::Ignored(reason) => format!("ignored: {reason}"),
-        Assessed::Records(records) => records.iter().map(record).collect(),
-    }
+    let assessed = pipeline.assess(entry, String::new, time("2027-01-01T00:00:00Z"));
+    let ignored = assessed.ignored.map(|reason| format!("ignored: {reason}\n"));
+    let records: String = assessed.records.iter().map(record).collect();
+    (ignored.unwrap_or_default() + &records).trim_end().to_owned()
 }
 
 fn record(record: &Record) -> String {
     match record {
         Record::Event(row) => text(&**row),
         Record::Alert(row) => text(&**row),
+        Record::Version(row) => text(&**row),
         Record::Quarantine(row) => text(row),
+        Record::Watermark(row) => text(row),
     }
 }
 
@@ -77,8 +78,9 @@ fn text<R: Row>(row: &R) -> String {
             _ if OMITTED.contains(column) => continue,
             Cell::Null => continue,
             Cell::Integer(number) => number.to_string(),
+            Cell::Boolean(value) => value.to_string(),
             Cell::Text(text) => text.to_owned(),
-            Cell::Time(time) => pedwatch::store::row::time(time),
+            Cell::Time(time) => pedwatch::id::time(time),
         };
         writeln!(text, "  {column}: {value}").expect("a String");
     }

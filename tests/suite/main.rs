@@ -11,6 +11,7 @@
 mod cli;
 mod contract;
 mod faults;
+mod forms;
 mod golden;
 mod kubernetes;
 mod laws;

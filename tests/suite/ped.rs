@@ -117,8 +117,10 @@ fn versions_follow_each_other() {
         register(store, &ped("payments", "orders-api", None, 3), "2026-09-05T00:00:00Z").await;
         register(store, &ped("payments", "orders-api", None, 6), "2026-09-11T00:00:00Z").await;
         let versions = query::versions(store).await.expect("readable");
-        let numbers: Vec<_> =
-            versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
+        let numbers: Vec<_> = versions
+            .iter()
+            .map(|version| (version.initial_max_replicas, version.max_replicas.unwrap_or_default()))
+            .collect();
         assert_eq!(numbers, [(3, 3), (3, 6)], "an unchanged PED is no version");
         assert_eq!(versions[0].change_patch, None);
         let patch: Json = serde_json::from_str(versions[1].change_patch.as_deref().expect("a patch")).expect("JSON");
@@ -133,8 +135,10 @@ fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
         register(store, &ped("payments", "orders-api", None, 4), "2026-09-11T00:00:00Z").await;
         register(store, &ped("payments", "orders-api", None, 2), "2026-09-01T00:00:00Z").await;
         let versions = query::versions(store).await.expect("readable");
-        let numbers: Vec<_> =
-            versions.iter().map(|version| (version.initial_max_replicas, version.max_replicas)).collect();
+        let numbers: Vec<_> = versions
+            .iter()
+            .map(|version| (version.initial_max_replicas, version.max_replicas.unwrap_or_default()))
+            .collect();
         assert_eq!(numbers, [(4, 2), (4, 4)]);
     });
 }

@@ -26,7 +26,7 @@ fn judged(sample: &Sample, limit: Option<&Limit>) -> Judgement {
     let entry = Entry::parse(&bytes).expect("JSON");
     match decode(&entry).expect("decoded") {
         Decoded::Writes(writes) => judge(&writes[0], limit, &config().policy),
-        Decoded::Ignored(reason) => panic!("ignored: {reason}"),
+        Decoded::Ignored(reason) | Decoded::Observed(reason, _) => panic!("ignored: {reason}"),
     }
 }
 
@@ -40,7 +40,7 @@ fn the_verdict_and_the_alerts_at_every_edge() {
     for (replicas, max, actor, verdict, alerts) in [
         // At the limit is not over it.
         (3, Some(3), PIPELINE, Verdict::Within, &[][..]),
-        (4, Some(3), PIPELINE, Verdict::OverLimit, &[OverLimit, OverInitial]),
+        (4, Some(3), PIPELINE, Verdict::OverLimit, &[OverLimit]),
         // Above what was first applied for, but within what is in force now.
         (6, Some(6), PIPELINE, Verdict::Within, &[OverInitial]),
         // Zero is outside the range of 2 to 8, but allowed; one is not.
@@ -48,22 +48,16 @@ fn the_verdict_and_the_alerts_at_every_edge() {
         (1, Some(3), PIPELINE, Verdict::OutsidePlatformRange, &[OutsidePlatformRange]),
         (2, Some(3), PIPELINE, Verdict::Within, &[]),
         // Over its own limit says more than outside the range.
-        (9, Some(3), PIPELINE, Verdict::OverLimit, &[OverLimit, OverInitial]),
+        (9, Some(3), PIPELINE, Verdict::OverLimit, &[OverLimit]),
         // A limit above the range (registered when the range was wider) does not lift the platform's.
         (9, Some(10), PIPELINE, Verdict::OutsidePlatformRange, &[OutsidePlatformRange, OverInitial]),
         (3, None, PIPELINE, Verdict::Unregistered, &[Unregistered]),
         (9, None, PIPELINE, Verdict::Unregistered, &[OutsidePlatformRange, Unregistered]),
         // Past the pipeline: told by itself within the limit; above it, the breach says it all.
         (3, Some(3), "alice@example.com", Verdict::Within, &[Bypass]),
-        (4, Some(3), "alice@example.com", Verdict::OverLimit, &[OverLimit, OverInitial]),
+        (4, Some(3), "alice@example.com", Verdict::OverLimit, &[OverLimit]),
         // An autoscaler and a controller are no bypass, and no excuse either.
-        (
-            4,
-            Some(3),
-            "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
-            Verdict::OverLimit,
-            &[OverLimit, OverInitial],
-        ),
+        (4, Some(3), "system:serviceaccount:kube-system:horizontal-pod-autoscaler", Verdict::OverLimit, &[OverLimit]),
         (3, Some(3), "system:addon-manager", Verdict::Within, &[]),
     ] {
         let judgement = judged(&Sample::patch("a", AT, replicas).actor(actor), max.map(limit).as_ref());

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
 use pedwatch::ped::history::{Limits, Registration};
 use pedwatch::ped::parse_all;
+use pedwatch::pipeline::again::judge_again;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
+use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
@@ -21,19 +23,22 @@ pub const PEDS_FROM: &str = "2026-09-01T00:00:00Z";
 pub const FACTS: [&str; 3] = ["replica_events", "alert_log", "quarantine"];
 
 /// Every view.
-pub const VIEWS: [&str; 8] = [
+pub const VIEWS: [&str; 10] = [
     "alerts",
     "quarantined",
+    "judged_events",
     "replica_changes",
     "current_replicas",
     "current_limits",
+    "limits_in_force",
     "daily_max_replicas",
     "user_replicas_limits",
     "user_pod_usage",
 ];
 
 /// Columns that tell of an arrival, and so differ between two runs over the same entries.
-const ARRIVAL: [&str; 6] = ["ingested_at", "quarantined_at", "message_id", "publish_time", "source", "updated_at"];
+const ARRIVAL: [&str; 7] =
+    ["ingested_at", "quarantined_at", "raised_at", "message_id", "publish_time", "source", "updated_at"];
 
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -84,7 +89,7 @@ pub async fn register_at(store: &dyn Store, yaml: &str, from: &str, now: &str) {
             reason: None,
             source: None,
         };
-        store.register(registration).await.expect("registered");
+        pedwatch::store::register(store, registration).await.expect("registered");
     }
 }
 
@@ -136,13 +141,28 @@ pub async fn handle(store: &dyn Store, pipeline: &Pipeline, entries: &[impl AsRe
     let mut tally = Tally::default();
     let mut records = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        match pipeline.assess(entry.as_ref(), || format!("entry {index}"), now) {
-            Assessed::Ignored(reason) => *tally.ignored.entry(reason).or_default() += 1,
-            Assessed::Records(found) => records.extend(found),
+        let Assessed { ignored, records: found } =
+            pipeline.assess(entry.as_ref(), || format!("entry {index}"), HANDLED.max(now));
+        if let Some(reason) = ignored {
+            *tally.ignored.entry(reason).or_default() += 1;
         }
+        records.extend(found.into_iter().map(|record| arrived(record, now)));
     }
     tally.merge(append(store, records, now).await.expect("appended"));
+    judge_again(store, pipeline.policy(), &tally.namespaces, now).await.expect("judged");
     tally
+}
+
+/// No fixture is from the future of this.
+const HANDLED: DateTime<Utc> = DateTime::from_timestamp(1_830_000_000, 0).expect("a time");
+
+fn arrived(record: Record, now: DateTime<Utc>) -> Record {
+    match record {
+        Record::Event(row) => Record::Event(Box::new(ReplicaEvent { ingested_at: now, ..*row })),
+        Record::Alert(row) => Record::Alert(Box::new(AlertLog { ingested_at: now, ..*row })),
+        Record::Quarantine(row) => Record::Quarantine(Quarantine { quarantined_at: now, ..row }),
+        other => other,
+    }
 }
 
 /// The rows of tables and views, sorted, without what tells of an arrival.

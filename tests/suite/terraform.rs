@@ -256,19 +256,27 @@ fn filter_is_right(filter: &str) -> bool {
         if entry["logName"].is_null() && !entry["protoPayload"].is_null() {
             return true;
         }
-        if entry["protoPayload"].is_null() {
+        // What is quarantined because it has no payload says no method to go by.
+        if !entry["protoPayload"].is_object() {
             return !matches(filter, &entry);
         }
-        let watched = open(bytes, |_, decoded| match decoded {
-            Ok(Decoded::Writes(_)) | Err(_) => true,
-            Ok(Decoded::Ignored(reason)) => !matches!(
-                reason,
-                Ignored::OtherLog
-                    | Ignored::OtherService
-                    | Ignored::OtherResource
-                    | Ignored::Read
-                    | Ignored::StatusWrite
-            ),
+        // The other clouds' log is an option.
+        if entry["protoPayload"]["serviceName"] == "anthosgke.googleapis.com" && !filter.contains("anthosgke") {
+            return !matches(filter, &entry);
+        }
+        let mut watched = false;
+        open(bytes, |_, decoded| {
+            watched = match decoded {
+                Ok(Decoded::Writes(_)) | Err(_) => true,
+                Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => !matches!(
+                    reason,
+                    Ignored::OtherLog
+                        | Ignored::OtherService
+                        | Ignored::OtherResource
+                        | Ignored::Read
+                        | Ignored::StatusWrite
+                ),
+            };
         });
         // A filter that is narrowed to clusters and namespaces may leave out what is elsewhere.
         matches(filter, &entry) == watched || namespaces_or_clusters && watched
@@ -312,12 +320,15 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
         "pedwatch-consumer roles/bigquery.dataEditor on replica_events (google_bigquery_table_iam_member)".to_owned(),
         "pedwatch-consumer roles/bigquery.dataEditor on alert_log (google_bigquery_table_iam_member)".to_owned(),
         "pedwatch-consumer roles/bigquery.dataEditor on quarantine (google_bigquery_table_iam_member)".to_owned(),
+        "pedwatch-consumer roles/bigquery.dataEditor on watermarks (google_bigquery_table_iam_member)".to_owned(),
         "pedwatch-consumer roles/bigquery.dataViewer on deployment_config (google_bigquery_table_iam_member)"
             .to_owned(),
         "pedwatch-consumer roles/bigquery.metadataViewer on pedwatch (google_bigquery_dataset_iam_member)".to_owned(),
         "pedwatch-consumer roles/bigquery.jobUser on the project (google_project_iam_member)".to_owned(),
         "pedwatch-registrar roles/bigquery.dataEditor on deployment_config (google_bigquery_table_iam_member)"
             .to_owned(),
+        "pedwatch-registrar roles/bigquery.dataEditor on alert_log (google_bigquery_table_iam_member)".to_owned(),
+        "pedwatch-registrar roles/bigquery.dataViewer on replica_events (google_bigquery_table_iam_member)".to_owned(),
         "pedwatch-registrar roles/bigquery.jobUser on the project (google_project_iam_member)".to_owned(),
         format!("{agent} roles/pubsub.publisher on pedwatch-dead-letters (google_pubsub_topic_iam_member)"),
         format!("{agent} roles/pubsub.subscriber on pedwatch-audit (google_pubsub_subscription_iam_member)"),
@@ -381,27 +392,27 @@ fn tables_are_right(world: &World) -> bool {
     let there = world.all("google_bigquery_table");
     let find = |name: &str| there.iter().find(|table| table["table_id"] == name);
     let project = there.first().and_then(|table| table["project"].as_str()).unwrap_or_default();
-    let tables = schema::TABLES.iter().all(|(name, text)| {
-        let fields = schema::table(name).expect("a schema");
+    let tables = schema::SCHEMAS.iter().all(|(name, text)| {
+        let properties = &schema::table(name).expect("a table").properties;
         find(name).is_some_and(|table| {
             let parsed = |text: &str| serde_json::from_str::<Json>(text).ok();
-            let columns = schema::cluster_columns(&fields);
             // The stand-in invents 0 for what is left to the provider.
             let expires = table["time_partitioning"][0]["expiration_ms"].as_f64().is_some_and(|ms| ms > 0.0);
             table["schema"].as_str().and_then(parsed) == parsed(text)
-                && table["time_partitioning"][0]["field"].as_str() == schema::time_column(&fields)
+                && table["time_partitioning"][0]["field"] == properties.partition.as_str()
                 && table["time_partitioning"][0]["type"] == "DAY"
-                && table["clustering"].as_array().is_some_and(|found| found.iter().eq(columns.iter().copied()))
-                && (schema::may_expire(name) || !expires)
+                && table["clustering"].as_array().is_some_and(|found| found.iter().eq(properties.clustering.iter()))
+                && (properties.expires || !expires)
         })
     });
-    let views = schema::VIEWS.iter().all(|(name, sql)| {
-        let wanted = schema::view_in_bigquery(sql, &format!("`{project}`.pedwatch"));
+    let dataset = format!("`{project}`.pedwatch.");
+    let views = schema::VIEWS.iter().all(|(name, _)| {
+        let wanted = schema::Dialect { dataset: &dataset, ..schema::BIGQUERY }.fill(&schema::view(name));
         find(name).is_some_and(|view| {
             view["view"][0]["query"].as_str().is_some_and(|found| schema::is_same_view(found, &wanted))
         })
     });
-    tables && views && there.len() == schema::TABLES.len() + schema::VIEWS.len()
+    tables && views && there.len() == schema::SCHEMAS.len() + schema::VIEWS.len()
 }
 
 fn broken(world: &World) -> Vec<&'static str> {
@@ -440,11 +451,12 @@ fn the_module_is_formatted_and_valid_and_refuses_wrong_inputs() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 18] = [
+const MUTATIONS: [Mutation; 19] = [
     // The sink.
     ("modules/sink/filter.tf", "scale\\\\.(update|patch))", "scale\\\\.patch)", "push"),
     ("modules/sink/filter.tf", "(apps|extensions)", "apps", "push"),
     ("modules/sink/filter.tf", "\")$\",", "\")\",", "push"),
+    ("modules/sink/filter.tf", "DeleteCluster$", "CreateCluster$", "push"),
     ("modules/sink/filter.tf", "\"^io\\\\.k8s", "\"io\\\\.k8s\\\\.[a-z0-9.]*|^io\\\\.k8s", "push"),
     ("modules/sink/main.tf", "unique_writer_identity = true", "unique_writer_identity = false", "push"),
     ("modules/sink/main.tf", "member  = local.writer_identity", "member  = \"allAuthenticatedUsers\"", "push"),
@@ -467,7 +479,7 @@ const MUTATIONS: [Mutation; 18] = [
     // BigQuery.
     (
         "bigquery.tf",
-        "toset([\"replica_events\", \"alert_log\", \"quarantine\"])",
+        "toset([\"replica_events\", \"alert_log\", \"quarantine\", \"watermarks\"])",
         "toset([\"replica_events\", \"alert_log\"])",
         "push",
     ),

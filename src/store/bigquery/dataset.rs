@@ -178,11 +178,8 @@ impl BigQuery {
     async fn replace_view(&self, view: &'static str) -> Result<(), Failure> {
         let name = &self.shared.name;
         let mut wanted = Table::new(&name.project, &name.dataset, view, TableSchema::default());
-        wanted.view = Some(ViewDefinition {
-            query: self.view(view),
-            use_legacy_sql: Some(false),
-            ..ViewDefinition::default()
-        });
+        wanted.view =
+            Some(ViewDefinition { query: self.view(view), use_legacy_sql: Some(false), ..ViewDefinition::default() });
         if self.table(view).await?.is_none() {
             return self.create(wanted).await;
         }

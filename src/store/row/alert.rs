@@ -37,7 +37,7 @@ row! {
 
 row! {
     /// What of the view `alerts` a report shows: a segment that stands, with what was raised for it.
-    RaisedAlert in "alerts" {
+    RaisedAlert in "alert_log" {
         alert_id: Option<String>,
         alert_time: DateTime<Utc>,
         alert_type: AlertType,

@@ -52,3 +52,9 @@ variable "namespaces" {
     error_message = "namespaces would be names of Kubernetes namespaces: lower-case letters, digits and '-', at most 63."
   }
 }
+
+variable "distributed_cloud" {
+  description = "Whether clusters of Google Distributed Cloud (on VMware, bare metal, AWS or Azure) are exported too."
+  type        = bool
+  default     = false
+}
