@@ -7,8 +7,8 @@ WITH shown AS (
   SELECT *,
     MAX(CASE WHEN object_uid IS NOT NULL AND object_state IN ('live', 'terminating') THEN event_time END) OVER life_of AS last_seen,
     MAX(object_uid) OVER life_of AS life_uid,
-    -- What an HPA aimed at when it was last told.
-    MAX(CASE WHEN target IS NOT NULL THEN CAST(MICROS(event_time) AS ${text}) || ' ' || target END) OVER life_of AS last_target,
+    -- What an HPA aimed at when it was last told; what its ending write asks for was never stored.
+    MAX(CASE WHEN target IS NOT NULL AND NOT ends THEN CAST(MICROS(event_time) AS ${text}) || ' ' || target END) OVER life_of AS last_target,
     MAX(CASE WHEN NOT dry_run AND outcome <> 'uncertain' THEN event_time END) OVER life_of AS last_time,
     ROW_NUMBER() OVER (
       PARTITION BY object_id, life ORDER BY CASE WHEN ends THEN 0 ELSE 1 END, event_time DESC, event_id) AS number
@@ -59,6 +59,7 @@ SELECT
   CASE WHEN is_own THEN actor_kind ELSE around_kind END AS actor_kind,
   CASE WHEN is_own THEN route ELSE around_route END AS route,
   in_scope, cluster_id, object_id, life,
-  target, SUBSTR(last_target, 18) AS last_target, last_time
+  CASE WHEN object_kind = 'Deployment' THEN target END AS target,
+  COALESCE(SUBSTR(last_target, 18), CASE WHEN is_own THEN target END) AS last_target, last_time
 FROM ended
 WHERE nearest = 1 AND (is_own OR around_write IS NOT NULL)

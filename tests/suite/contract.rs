@@ -74,8 +74,10 @@ async fn append_all(store: &dyn Store, records: Vec<Record>) -> Vec<Appended> {
 /// All rows of tables and views, every column of them, sorted.
 async fn everything(store: &dyn Store) -> Vec<(String, Vec<Json>)> {
     let mut everything = Vec::new();
-    for table in [&FACTS[..], &["deployment_config"], &VIEWS[..]].concat() {
+    for table in [&FACTS[..], &["alert_log", "deployment_config"], &VIEWS[..]].concat() {
         let mut rows = query::dump(store, table).await.expect("readable");
+        let values = rows.iter_mut().filter_map(Json::as_object_mut).flat_map(|row| row.values_mut());
+        values.for_each(crate::support::as_number);
         rows.sort_by_key(Json::to_string);
         everything.push((table.to_owned(), rows));
     }
@@ -246,12 +248,10 @@ fn a_large_batch_is_written_whole() {
 async fn assert_one_refused(store: &dyn Store, refused: ReplicaEvent, reason: &str) {
     let now = time(NOW);
     let rows = records([event("a"), refused, event("b")]);
-    let tally = append(store, rows, now).await.expect("appended");
-    let counts = query::counts(store, now).await.expect("counted");
-    assert_eq!(tally.duplicates(&counts), 0);
-    assert_eq!((counts.events, counts.quarantined), (2, 1));
-    let report = query::report(store, now, 10, false).await.expect("readable");
-    let [row] = report.quarantined.as_slice() else { panic!("{report:?}") };
+    append(store, rows, now).await.expect("appended");
+    assert_eq!(query::dump(store, "replica_events").await.expect("readable").len(), 2);
+    let quarantined = query::quarantined(store, &[]).await.expect("readable");
+    let [row] = quarantined.as_slice() else { panic!("{quarantined:?}") };
     assert!(row.reason == "refused_row" && row.detail.contains(reason), "{row:?}");
     let raw: Json = serde_json::from_str(&row.raw).expect("JSON");
     assert_eq!(json!([raw["table"], raw["row"]["event_id"]]), json!(["replica_events", "refused"]));
