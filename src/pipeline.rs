@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 
 use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
 use crate::id;
-use crate::ped::history::{Limit, Limits};
+use crate::ped::limits::{Limit, Limits};
 use crate::policy::{Judgement, Policy, judge};
 use crate::store::query::Counts;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
@@ -20,6 +20,8 @@ pub mod chunk;
 pub mod consumer;
 pub mod message;
 pub mod quarantine;
+mod reading;
+pub mod register;
 pub mod replay;
 
 pub use message::open;
@@ -104,7 +106,7 @@ impl Pipeline {
 
     /// Judges a write against the limit in force at its own time.
     pub fn judge<'l>(&self, write: &Write<'_>, limits: &'l Limits) -> (Option<&'l Limit>, Judgement) {
-        let limit = write.deployment_name.and_then(|name| limits.at_write(write, name));
+        let limit = limits.at_write(write);
         (limit, judge(write, limit, &self.policy))
     }
 

@@ -10,11 +10,12 @@ use anyhow::Result;
 use chrono::Utc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Format, PedPath, Usage, open_store, register_peds, report};
+use super::{Format, PedPath, Usage, open_store, peds_to_register, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Limits;
+use crate::ped::limits::Limits;
 use crate::pipeline::Pipeline;
 use crate::pipeline::chunk::Chunk;
+use crate::pipeline::register::register;
 use crate::pipeline::replay::replay;
 use crate::policy::Severity;
 use crate::source::files;
@@ -63,8 +64,8 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
             Arc::new(Sqlite::in_memory()?)
         }
     };
-    register_peds(&args.ped, &*store, config, now).await?;
-    let limits = Limits::new(&query::versions(&*store).await?);
+    register(&*store, &config.policy, peds_to_register(&args.ped, config, now)?, now).await?;
+    let limits = Limits::new(store.claims(None).await?);
     let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
     let progress = Progress::new(files::size_bytes(&files));
     let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);

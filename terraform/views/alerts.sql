@@ -105,9 +105,11 @@ raised AS (
   WHERE copy = 1
 ),
 about AS (
-  -- What each was raised about: the write that it names, or the one that has the credit for the same version.
+  -- What each was raised about: the write that it names, or the one that has the credit for the same version; and when:
+  -- at that write, or when a limit began or ended on its number.
   SELECT raised.alert_id, MIN(ordered.object_id) AS object_id, MIN(ordered.life) AS life,
-    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id
+    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id,
+    MIN(CASE WHEN raised.alert_time = placed.event_time THEN ordered.event_time ELSE raised.alert_time END) AS about_time
   FROM raised
   JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id AND NOT placed.dry_run
   JOIN ${dataset}.ordered_writes AS ordered
@@ -115,8 +117,14 @@ about AS (
     AND (ordered.write_id = placed.write_id OR ordered.version_rank = placed.version_rank)
   GROUP BY raised.alert_id
 ),
-folded AS (
-  SELECT raised.alert_id, MAX(numbered.object_id) AS object_id, MAX(numbered.segment) AS segment
+matching AS (
+  SELECT raised.alert_id, numbered.object_id, numbered.segment,
+    -- One number can be in several segments of a rule, because limits begin and end on it: the one that was there counts,
+    -- else the nearest.
+    ROW_NUMBER() OVER (
+      PARTITION BY raised.alert_id
+      ORDER BY CASE WHEN numbered.alert_time <= about.about_time THEN 0 ELSE 1 END,
+        ABS(MICROS(numbered.alert_time) - MICROS(about.about_time)), numbered.point DESC) AS distance
   FROM raised
   JOIN about ON about.alert_id = raised.alert_id
   JOIN numbered
@@ -132,7 +140,9 @@ folded AS (
       WHEN 'bypass' THEN numbered.write_id = about.write_id
       ELSE TRUE
     END
-  GROUP BY raised.alert_id
+),
+folded AS (
+  SELECT alert_id, object_id, segment FROM matching WHERE distance = 1
   UNION ALL
   SELECT raised.alert_id, removals.object_id, removals.write_id
   FROM raised

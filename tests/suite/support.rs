@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
-use pedwatch::ped::history::{Limits, Registration};
-use pedwatch::ped::parse_all;
+use pedwatch::ped::limits::Limits;
+use pedwatch::ped::version::Registration;
+use pedwatch::ped::{Located, parse_all};
 use pedwatch::pipeline::again::judge_again;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
 use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
@@ -83,17 +84,16 @@ pub async fn register(store: &dyn Store, yaml: &str, from: &str) {
 /// Registers one PED, given as YAML, at some time.
 pub async fn register_at(store: &dyn Store, yaml: &str, from: &str, now: &str) {
     let peds = parse_all([(Path::new("test.yaml"), yaml)], &(0..=100)).expect("a valid PED");
-    for located in peds {
-        let registration = Registration {
-            ped: located.ped,
-            effective_at: time(from),
-            now: time(now),
-            updated_by: "test".to_owned(),
-            reason: None,
-            source: None,
-        };
-        pedwatch::store::register(store, registration).await.expect("registered");
-    }
+    let registration = |located: Located| Registration {
+        ped: located.ped,
+        effective_at: time(from),
+        explicit: false,
+        now: time(now),
+        updated_by: "test".to_owned(),
+        reason: None,
+        source: None,
+    };
+    pedwatch::store::register(store, peds.into_iter().map(registration).collect()).await.expect("registered");
 }
 
 /// Registers the PEDs that the fixtures are judged by.
@@ -135,8 +135,8 @@ pub async fn fixture_store() -> (Sqlite, Pipeline) {
 }
 
 pub async fn pipeline(store: &dyn Store) -> Pipeline {
-    let versions = query::versions(store).await.expect("readable");
-    Pipeline::new(config().policy, Limits::new(&versions))
+    let claims = store.claims(None).await.expect("readable");
+    Pipeline::new(config().policy, Limits::new(claims))
 }
 
 /// Handles entries as one batch, at `now`.
