@@ -111,7 +111,7 @@ about AS (
     MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id,
     MIN(CASE WHEN raised.alert_time = placed.event_time THEN ordered.event_time ELSE raised.alert_time END) AS about_time
   FROM raised
-  JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id AND NOT placed.dry_run
+  JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
   JOIN ${dataset}.ordered_writes AS ordered
     ON ordered.object_id = placed.object_id AND ordered.life = placed.life
     AND (ordered.write_id = placed.write_id OR ordered.version_rank = placed.version_rank)
@@ -170,7 +170,9 @@ SELECT
   segments.is_write, segments.touched, segments.replicas, segments.point_max AS limit_max_replicas,
   segments.point_initial AS limit_initial_max_replicas, segments.point_limit_id AS limit_id, segments.actor,
   segments.on_behalf_of, segments.route, told.raised_at, COALESCE(told.raised, 0) AS raised,
-  COALESCE(told.last_time, segments.alert_time) AS last_time, TRUE AS stands
+  COALESCE(told.last_time, segments.alert_time) AS last_time, TRUE AS stands,
+  -- The name that the first release had for it.
+  told.raised_at AS ingested_at
 FROM segments
 LEFT JOIN told
   ON told.alert_type = segments.alert_type AND told.object_id = segments.object_id AND told.segment = segments.segment
@@ -179,7 +181,8 @@ SELECT
   raised.alert_id, raised.alert_time, raised.alert_type, raised.severity, raised.message, raised.project_id,
   raised.location, raised.cluster_name, raised.namespace, raised.deployment_name, NULL, NULL, NULL, NULL, raised.event_id,
   NULL, TRUE, NULL, raised.replicas, raised.limit_max_replicas, raised.limit_initial_max_replicas, raised.limit_id,
-  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE
+  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE,
+  raised.ingested_at
 FROM raised
 LEFT JOIN folded ON folded.alert_id = raised.alert_id
 WHERE folded.alert_id IS NULL
