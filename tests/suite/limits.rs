@@ -70,6 +70,7 @@ fn rand_seed() -> u64 {
 #[derive(Debug, Clone)]
 struct Spec {
     scope: usize,
+    deployment: usize,
     minute: i64,
     lasts: Option<i64>,
     registered: i64,
@@ -79,15 +80,23 @@ struct Spec {
 fn spec() -> impl Strategy<Value = Spec> {
     let lasts = prop_oneof![3 => Just(None), 1 => (-1..9_i64).prop_map(Some)];
     let max = prop_oneof![4 => (0..9_i64).prop_map(Some), 1 => Just(None)];
-    (0..SCOPES.len(), 0..20_i64, lasts, 0..4_i64, max)
-        .prop_map(|(scope, minute, lasts, registered, max)| Spec { scope, minute, lasts, registered, max })
+    let scope = prop_oneof![2 => Just(0), 3 => 0..SCOPES.len()];
+    (scope, deployment(), 0..20_i64, lasts, 0..4_i64, max).prop_map(
+        |(scope, deployment, minute, lasts, registered, max)| Spec { scope, deployment, minute, lasts, registered, max },
+    )
+}
+
+/// Mostly the first.
+fn deployment() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0_usize), 1 => Just(1_usize)]
 }
 
 fn minute(minute: i64) -> DateTime<Utc> {
     time(BEGIN) + Duration::minutes(minute)
 }
 
-fn version(namespace: &str, deployment: &str, number: usize, spec: &Spec, registered_at: DateTime<Utc>) -> Version {
+fn version(namespace: &str, number: usize, spec: &Spec, registered_at: DateTime<Utc>) -> Version {
+    let deployment = DEPLOYMENTS[spec.deployment];
     let terms = Terms { owner: "team".to_owned(), max_replicas: spec.max, ..Terms::default() };
     Version {
         id: format!("{namespace}-{deployment}-{number:02}"),
@@ -123,7 +132,8 @@ struct WriteSpec {
 }
 
 fn write_spec(kinds: u8) -> impl Strategy<Value = WriteSpec> {
-    (0..CLUSTERS.len(), 0..2_usize, -1..21_i64, -1..2_i64, 0..10_i64, 0..kinds, 1..30_i64).prop_map(
+    let kind = prop_oneof![2 => Just(0), 3 => 0..kinds];
+    (0..CLUSTERS.len(), deployment(), -1..21_i64, -1..2_i64, 0..10_i64, kind, 1..30_i64).prop_map(
         |(cluster, deployment, minute, micros, replicas, kind, version)| WriteSpec {
             cluster,
             deployment,
@@ -219,7 +229,7 @@ fn the_limit_and_the_verdict_in_rust_are_those_in_sql() {
             let namespace = format!("ns-{number}");
             let versions = specs.iter().enumerate().map(|(number, spec)| {
                 let registered_at = minute(100) + Duration::seconds(spec.registered);
-                version(&namespace, DEPLOYMENTS[number % 2], number, spec, registered_at)
+                version(&namespace, number, spec, registered_at)
             });
             let versions: Vec<Version> = versions.collect();
             records.extend(versions.iter().map(|version| Record::Version(Box::new(version.into()))));
@@ -294,7 +304,7 @@ fn history() -> impl Strategy<Value = History> {
     let specs = prop::collection::vec(spec(), 0..6).prop_map(|mut specs| {
         // One at an instant, because which of two counts depends on who came first.
         let mut taken = BTreeSet::new();
-        specs.retain(|spec| taken.insert((spec.scope, spec.minute)));
+        specs.retain(|spec| taken.insert((spec.scope, spec.deployment, spec.minute)));
         specs
     });
     (writes, specs).prop_flat_map(|(writes, specs)| {
@@ -308,7 +318,7 @@ fn history() -> impl Strategy<Value = History> {
             2 => (0..2_usize).prop_map(|at| Step::Restart { at }),
         ];
         let more = prop::collection::vec((any::<prop::sample::Index>(), more), 0..8);
-        let pauses = prop::collection::vec(prop_oneof![2 => 0..90_i64, 1 => 0..2_000_i64], length + 8);
+        let pauses = prop::collection::vec(prop_oneof![3 => 0..90_i64, 2 => 600..3_000_i64], length + 8);
         (Just(once).prop_shuffle(), more, pauses).prop_map(move |(mut steps, more, pauses)| {
             for (index, step) in more {
                 steps.insert(index.index(steps.len() + 1), step);
@@ -335,7 +345,7 @@ impl History {
                     deliver(&instances[at], &entry(namespace, of, &self.writes[of]), now).await;
                 }
                 Step::Version { of } => {
-                    let version = version(namespace, DEPLOYMENTS[of % 2], of, &self.specs[of], now);
+                    let version = version(namespace, of, &self.specs[of], now);
                     store.append_versions(&[version]).await.expect("appended");
                 }
                 Step::Refresh { at } => instances[at].refresh(now).await.expect("refreshed"),
