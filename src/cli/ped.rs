@@ -180,9 +180,8 @@ fn registration(Located { ped, file, .. }: Located, args: &Register, now: DateTi
 /// The versions by whose limits writes are judged now, of each scope its own.
 fn in_force(versions: Vec<Version>, now: DateTime<Utc>) -> Vec<Version> {
     let limits = Limits::new(&versions);
-    let is_in_force = |version: &Version| {
-        limits.of_scope(&version.subject, now).is_some_and(|limit| limit.limit_id == version.id)
-    };
+    let is_in_force =
+        |version: &Version| limits.of_scope(&version.subject, now).is_some_and(|limit| limit.limit_id == version.id);
     history(versions).into_iter().filter(is_in_force).collect()
 }
 

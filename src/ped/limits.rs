@@ -119,13 +119,7 @@ impl Limits {
 
     /// The limit in force at a time: of the scopes that have one then, the narrowest counts. A version applies from its
     /// own instant on.
-    pub fn at(
-        &self,
-        cluster: Cluster<'_>,
-        namespace: &str,
-        deployment: &str,
-        time: DateTime<Utc>,
-    ) -> Option<&Limit> {
+    pub fn at(&self, cluster: Cluster<'_>, namespace: &str, deployment: &str, time: DateTime<Utc>) -> Option<&Limit> {
         let applicable = self.scopes(namespace, deployment).iter().filter(|scope| scope.clusters.hold(cluster));
         let in_force = applicable.filter_map(|scope| Some((scope.clusters.breadth(), scope.at(time)?)));
         in_force.min_by_key(|(breadth, _)| *breadth).map(|(_, limit)| limit)
@@ -177,11 +171,8 @@ fn ranges(claims: Vec<Claim>) -> Vec<Range> {
     let initial = versions.values().find_map(|version| version.max_replicas);
     let exceptions: Vec<(&Claim, DateTime<Utc>)> =
         exceptions.values().filter_map(|claim| Some((claim, end_of(claim, &versions)?))).collect();
-    let instants: BTreeSet<DateTime<Utc>> = versions
-        .keys()
-        .copied()
-        .chain(exceptions.iter().flat_map(|(claim, end)| [claim.effective_at, *end]))
-        .collect();
+    let instants: BTreeSet<DateTime<Utc>> =
+        versions.keys().copied().chain(exceptions.iter().flat_map(|(claim, end)| [claim.effective_at, *end])).collect();
     let held = |at: DateTime<Utc>| {
         let mut exceptions = exceptions.iter().rev();
         let exception = exceptions.find(|(claim, end)| claim.effective_at <= at && at < *end).map(|(claim, _)| *claim);

@@ -168,7 +168,8 @@ fn in_order(mut versions: Vec<Version>) -> Vec<Version> {
     let Some(created_at) = versions.iter().map(|version| version.registered_at).min() else { return versions };
     let initial = versions.iter().filter(|version| version.until.is_none()).find_map(|version| {
         // Of those with one instant, the last registered corrects the others.
-        let same = versions.iter().rev().find(|other| other.until.is_none() && other.effective_at == version.effective_at);
+        let same =
+            versions.iter().rev().find(|other| other.until.is_none() && other.effective_at == version.effective_at);
         same.and_then(|corrected| corrected.terms.max_replicas)
     });
     let mut before: Option<Json> = None;

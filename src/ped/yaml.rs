@@ -256,8 +256,7 @@ impl Reader<'_> {
 
     /// A DNS label or subdomain, as Kubernetes wants its names.
     fn name(&mut self, section: &mut Section<'_, '_>, name: &str, longest: usize) -> Option<String> {
-        let wanted =
-            format!("expected a Kubernetes name: lower-case letters, digits, '-' and '.', at most {longest}");
+        let wanted = format!("expected a Kubernetes name: lower-case letters, digits, '-' and '.', at most {longest}");
         let node = self.required(section, name, "a Kubernetes name")?;
         match scalar_text(node).filter(|text| is_name(text, longest)) {
             Some(text) => Some(text),
@@ -303,11 +302,7 @@ impl Reader<'_> {
 
     fn nothing_else(&mut self, section: Section<'_, '_>, known: &[&str]) {
         for (name, (line, _)) in &section.entries {
-            self.fault(
-                *line,
-                section.path(name),
-                format!("is no key of a Ped; expected one of {}", known.join(", ")),
-            );
+            self.fault(*line, section.path(name), format!("is no key of a Ped; expected one of {}", known.join(", ")));
         }
     }
 }

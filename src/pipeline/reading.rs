@@ -152,8 +152,7 @@ impl Readings {
         let mut state = self.state.lock().await;
         let closed = |name: &str, at| Watermark { name: name.to_owned(), through: at, at };
         let after = |mark: &Watermark| now.max(mark.at + Duration::microseconds(1));
-        let mut marks: Vec<Watermark> =
-            judged.abandoned.iter().map(|mark| closed(&mark.name, after(mark))).collect();
+        let mut marks: Vec<Watermark> = judged.abandoned.iter().map(|mark| closed(&mark.name, after(mark))).collect();
         // What was put on the list meanwhile has a mark of its own, which stays open.
         if !judged.owed.is_empty() && !state.is_marked {
             let at = state.next_mark(now);

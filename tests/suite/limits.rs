@@ -82,7 +82,14 @@ fn spec() -> impl Strategy<Value = Spec> {
     let max = prop_oneof![4 => (0..9_i64).prop_map(Some), 1 => Just(None)];
     let scope = prop_oneof![2 => Just(0), 3 => 0..SCOPES.len()];
     (scope, deployment(), 0..20_i64, lasts, 0..4_i64, max).prop_map(
-        |(scope, deployment, minute, lasts, registered, max)| Spec { scope, deployment, minute, lasts, registered, max },
+        |(scope, deployment, minute, lasts, registered, max)| Spec {
+            scope,
+            deployment,
+            minute,
+            lasts,
+            registered,
+            max,
+        },
     )
 }
 
@@ -160,7 +167,8 @@ fn entry(namespace: &str, number: usize, spec: &WriteSpec) -> Sample {
         .set("/protoPayload/response/metadata/name", name)
         .uid(&format!("uid-{namespace}-{name}-{}", spec.cluster))
         .version(spec.version, spec.version);
-    let bare = |sample: Sample| sample.set("/protoPayload/request", Json::Null).set("/protoPayload/response", Json::Null);
+    let bare =
+        |sample: Sample| sample.set("/protoPayload/request", Json::Null).set("/protoPayload/response", Json::Null);
     match spec.kind {
         // A number that is not known, because the bodies are missing.
         1 => bare(sample),
@@ -173,7 +181,10 @@ fn entry(namespace: &str, number: usize, spec: &WriteSpec) -> Sample {
         4 => sample.scale().set("/protoPayload/resourceName", format!("{resource}/scale")),
         5 => sample
             .set("/protoPayload/methodName", "io.k8s.autoscaling.v2.horizontalpodautoscalers.patch")
-            .set("/protoPayload/resourceName", format!("autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"))
+            .set(
+                "/protoPayload/resourceName",
+                format!("autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"),
+            )
             .set("/protoPayload/response/kind", "HorizontalPodAutoscaler")
             .set("/protoPayload/response/apiVersion", "autoscaling/v2")
             .set("/protoPayload/response/@type", "autoscaling.k8s.io/v2.HorizontalPodAutoscaler")
@@ -372,8 +383,7 @@ async fn outcome(store: &dyn Store, namespace: &str) -> (Vec<Json>, Vec<Json>) {
     let about = async |view: &str, columns: &[&str]| {
         let rows = query::dump(store, view).await.expect("readable");
         let rows = rows.into_iter().filter(|row| row["namespace"] == namespace);
-        let mut rows: Vec<Json> =
-            rows.map(|row| columns.iter().map(|&column| row[column].clone()).collect()).collect();
+        let mut rows: Vec<Json> = rows.map(|row| columns.iter().map(|&column| row[column].clone()).collect()).collect();
         rows.sort_by_key(Json::to_string);
         rows
     };

@@ -214,11 +214,8 @@ fn a_limit_for_one_cluster_is_not_for_its_namesake() {
             let sample = Sample::patch(id, "2026-09-04T20:41:03Z", 5).actor(PIPELINE).version(7, 2);
             sample.set("/resource/labels", labels).uid(&format!("uid-{id}")).bytes()
         };
-        let entries = [
-            write("a", "us-east1", "prod-1"),
-            write("b", "europe-west1", "prod-1"),
-            write("c", "us-east1", "prod-2"),
-        ];
+        let entries =
+            [write("a", "us-east1", "prod-1"), write("b", "europe-west1", "prod-1"), write("c", "us-east1", "prod-2")];
         handle(store, &pipeline(store).await, &entries, time("2026-10-01T00:00:00Z")).await;
         let limits = rows(store, "judged_events", &["location", "cluster_name", "limit_max_replicas", "verdict"]).await;
         let mut limits: Vec<String> = limits.iter().map(Json::to_string).collect();
