@@ -92,7 +92,7 @@ impl FromStr for StoreUrl {
         match url.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
             Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),
-            _ => Err(format!("{url:?} is not a store; it would be sqlite:FILE or bigquery:PROJECT.DATASET")),
+            _ => Err(format!("{url:?} is not a store; expected sqlite:FILE or bigquery:PROJECT.DATASET")),
         }
     }
 }
