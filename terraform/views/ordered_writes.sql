@@ -41,7 +41,10 @@ counted AS (
   FROM ${dataset}.ends
 ),
 positioned AS (
-  SELECT *, ROW_NUMBER() OVER (
+  SELECT *,
+    -- What is uncertain may not have turned an HPA.
+    CASE WHEN outcome <> 'uncertain' THEN target END AS aim,
+    ROW_NUMBER() OVER (
     PARTITION BY object_id
     ORDER BY life, CASE WHEN is_end THEN 1 ELSE 0 END, COALESCE(version_rank, rank_before, 0), CASE WHEN version_rank IS NULL THEN 1 ELSE 0 END, event_time,
       insert_id, event_id) AS position
@@ -49,7 +52,7 @@ positioned AS (
 ),
 carried AS (
   SELECT *,
-    COUNT(target) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
+    COUNT(aim) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
     MAX(shown_generation) OVER (life_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_generation,
     -- What has no generation of its own may have taken one: Scales, what is uncertain or unknown, a deletion that is held.
     SUM(CASE
@@ -60,7 +63,7 @@ carried AS (
 ),
 explained AS (
   SELECT *,
-    MAX(target) OVER (PARTITION BY object_id, life, targets) AS current_target,
+    MAX(aim) OVER (PARTITION BY object_id, life, targets) AS current_target,
     without_generation - COALESCE(MAX(CASE WHEN shown_generation IS NOT NULL THEN without_generation END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS may_explain
   FROM carried
@@ -77,7 +80,9 @@ summed AS (
   SELECT *,
     SUM(CASE WHEN unexplained > 0 THEN unexplained ELSE 0 END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) AS missed_so_far,
-    MAX(event_time) OVER (PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
+    -- What is uncertain holds nothing up: a call may time out long after the object's end.
+    MAX(CASE WHEN outcome <> 'uncertain' THEN event_time END) OVER (
+      PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
   FROM gaps
 )
 SELECT
