@@ -90,9 +90,8 @@ fn call_to_the_api_server<'e>(
         Err(reason) => return Ok(Decoded::Ignored(reason)),
     };
     let answer = Answer::of(payload);
-    // Whatever made it fail, a `deletecollection` may have deleted some before; only who was not let in has not.
-    let let_in = entry.labels.0.as_ref().is_none_or(|labels| labels.decision.get() != Some("forbid"));
-    if answer == Answer::Refused && !(call.operation == Operation::DeleteCollection && let_in) {
+    // Whatever made it fail, a `deletecollection` may have deleted some before.
+    if answer == Answer::Refused && !(call.operation == Operation::DeleteCollection && was_let_in(entry, payload)) {
         return Ok(Decoded::Ignored(Ignored::FailedCall));
     }
     if is_dry_run(entry, payload, &call) {
@@ -116,6 +115,19 @@ fn call_to_the_api_server<'e>(
         return removed(payload, &call, write);
     }
     changed(entry, payload, &call, write)
+}
+
+/// Whether a call got past authentication and authorization. Who did not has done nothing.
+fn was_let_in(entry: &Entry<'_>, payload: &Payload<'_>) -> bool {
+    const UNAUTHENTICATED: i64 = 16;
+    let decision = entry.labels.0.as_ref().and_then(|labels| labels.decision.get());
+    let code = payload.status.0.as_ref().and_then(|status| status.code.whole());
+    match decision {
+        Some("forbid") => false,
+        // An admission webhook may answer with any code, but only behind the decision.
+        None => code != Some(UNAUTHENTICATED),
+        Some(_) => true,
+    }
 }
 
 /// A call that was answered, and is no DELETE.

@@ -64,6 +64,8 @@ carried AS (
 explained AS (
   SELECT *,
     MAX(aim) OVER (PARTITION BY object_id, life, targets) AS current_target,
+    -- Whether it is found is known with what it aims at.
+    MIN(CASE WHEN aim IS NULL OR effective THEN 1 ELSE 0 END) OVER (PARTITION BY object_id, life, targets) = 1 AS currently_effective,
     without_generation - COALESCE(MAX(CASE WHEN shown_generation IS NOT NULL THEN without_generation END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS may_explain
   FROM carried
@@ -88,7 +90,7 @@ summed AS (
 SELECT
   write_id, event_id, event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
   object_name, object_uid, object_version, shown_generation AS generation, touched, operation, outcome, object_state,
-  replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range,
-  insert_id, cluster_id, object_id, life, position, version_rank, current_target AS target, is_end,
+  replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind, route,
+  in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank, current_target AS target, is_end,
   unexplained, may_explain, missed_so_far
 FROM summed
