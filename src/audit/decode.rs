@@ -90,9 +90,8 @@ fn call_to_the_api_server<'e>(
         Err(reason) => return Ok(Decoded::Ignored(reason)),
     };
     let answer = Answer::of(payload);
-    // Whatever made it fail, a `deletecollection` may have deleted some before; only who was not let in has not.
-    let let_in = entry.labels.0.as_ref().is_none_or(|labels| labels.decision.get() != Some("forbid"));
-    if answer == Answer::Refused && !(call.operation == Operation::DeleteCollection && let_in) {
+    // Whatever made it fail, a `deletecollection` may have deleted some before.
+    if answer == Answer::Refused && !(call.operation == Operation::DeleteCollection && was_let_in(entry, payload)) {
         return Ok(Decoded::Ignored(Ignored::FailedCall));
     }
     if is_dry_run(entry, payload, &call) {
@@ -100,8 +99,12 @@ fn call_to_the_api_server<'e>(
     }
     if call.is_status {
         let described = describe(entry, payload, &call, method_name, log_name).ok();
-        let shown = described.filter(|_| answer == Answer::Done);
-        return Ok(shown.map_or(Decoded::Ignored(Ignored::StatusWrite), |write| observed(Ignored::StatusWrite, write)));
+        return Ok(match described.filter(|_| answer == Answer::Done) {
+            // Whatever was written, the answer shows that the object is gone.
+            Some(write) if write.ends() => Decoded::Writes(vec![write]),
+            Some(write) => observed(Ignored::StatusWrite, write),
+            None => Decoded::Ignored(Ignored::StatusWrite),
+        });
     }
     let outcome = if answer == Answer::Done { Outcome::Stored } else { Outcome::Uncertain };
     let write = Write { outcome, ..describe(entry, payload, &call, method_name, log_name)? };
@@ -112,6 +115,19 @@ fn call_to_the_api_server<'e>(
         return removed(payload, &call, write);
     }
     changed(entry, payload, &call, write)
+}
+
+/// Whether a call got past authentication and authorization. Who did not has done nothing.
+fn was_let_in(entry: &Entry<'_>, payload: &Payload<'_>) -> bool {
+    const UNAUTHENTICATED: i64 = 16;
+    let decision = entry.labels.0.as_ref().and_then(|labels| labels.decision.get());
+    let code = payload.status.0.as_ref().and_then(|status| status.code.whole());
+    match decision {
+        Some("forbid") => false,
+        // An admission webhook may answer with any code, but only behind the decision.
+        None => code != Some(UNAUTHENTICATED),
+        Some(_) => true,
+    }
 }
 
 /// A call that was answered, and is no DELETE.
@@ -130,8 +146,7 @@ fn changed<'e>(
     }
     let split = write.split.is_some();
     let Reading { found, min_replicas, touched } = replicas::read(call, &payload.request, &payload.response, split)?;
-    let target = Target::of(&payload.response, &payload.request);
-    if call.kind == ObjectKind::HorizontalPodAutoscaler && target == Target::Other {
+    if aims_elsewhere(payload, call) {
         return Ok(observed(Ignored::OtherScaleTarget, Write { effective: Some(false), ..write }));
     }
     let asked = match found {
@@ -144,6 +159,11 @@ fn changed<'e>(
         Found::NotTouched => return Ok(observed(Ignored::ReplicasNotTouched, write)),
     };
     Ok(Decoded::Writes(vec![Write { asked, min_replicas, touched, ..write }]))
+}
+
+/// Whether it is an HPA that scales something else than a Deployment.
+fn aims_elsewhere(payload: &Payload<'_>, call: &Call<'_>) -> bool {
+    call.kind == ObjectKind::HorizontalPodAutoscaler && Target::of(&payload.response, &payload.request) == Target::Other
 }
 
 /// What the client sent is all there is: the answer is a `Status`.
@@ -159,10 +179,8 @@ fn uncertain<'e>(
     }
     let split = entry.split.0.is_some();
     let Reading { found, min_replicas, touched } = replicas::read(call, &payload.request, &Body::default(), split)?;
-    let aims_elsewhere = call.kind == ObjectKind::HorizontalPodAutoscaler
-        && Target::of(&payload.response, &payload.request) == Target::Other;
     let asked = match found {
-        Found::For(value) if !aims_elsewhere => Asked::For(value),
+        Found::For(value) if !aims_elsewhere(payload, call) => Asked::For(value),
         // It may have taken a generation all the same.
         _ => Asked::Nothing,
     };
@@ -172,6 +190,9 @@ fn uncertain<'e>(
 /// A delete is one write; a `deletecollection` is one for each object that the answer lists.
 fn removed<'e>(payload: &'e Payload<'_>, call: &Call<'e>, write: Write<'e>) -> Result<Decoded<'e>, DecodeError> {
     if call.operation == Operation::Delete {
+        if aims_elsewhere(payload, call) {
+            return Ok(observed(Ignored::OtherScaleTarget, Write { effective: Some(false), ..write }));
+        }
         return held_or_gone(payload, call, write);
     }
     let Some(items) = payload.response.items.as_deref() else {

@@ -25,11 +25,10 @@ enum Propagation {
 
 impl Propagation {
     fn of(options: &Body<'_>, group_version: &str) -> Self {
-        match options.propagation_policy.get() {
-            Some("Background") => Propagation::Background,
-            Some("Foreground") => Propagation::Foreground,
-            Some("Orphan") => Propagation::Orphan,
-            _ if options.orphan_dependents.get() == Some("true") => Propagation::Orphan,
+        match (options.propagation_policy.get(), options.orphan_dependents.get()) {
+            (Some("Background"), _) | (None, Some("false")) => Propagation::Background,
+            (Some("Foreground"), _) => Propagation::Foreground,
+            (Some("Orphan"), _) | (None, Some("true")) => Propagation::Orphan,
             // What old versions of the API do by default.
             _ if matches!(group_version, "extensions/v1beta1" | "apps/v1beta1" | "apps/v1beta2") => Propagation::Orphan,
             _ => Propagation::AsItIs,

@@ -1,10 +1,43 @@
 -- The alerts: one row for each segment, a run of one number over one limit (or of one rule's condition), with its first
 -- write, or the limit that began on a standing number, as the cause; and what was raised for it. `stands` is false for
 -- what was raised and has no segment any more, because the order or a later version took its ground away.
-WITH changes AS (
-  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS next_time
+WITH flips AS (
+  -- An HPA whose reference comes to find its Deployment, or does not any more, while its numbers stand: no change, but what
+  -- is held against it begins or ends.
+  SELECT * FROM (
+    SELECT *, LAG(effective) OVER life_order AS was_effective, LAG(target) OVER life_order AS was_target
+    FROM ${dataset}.ordered_writes
+    WHERE object_kind = 'HorizontalPodAutoscaler' AND (outcome = 'stored' AND replicas IS NOT NULL OR outcome = 'observed' AND target = '')
+    WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
+  ) AS followed
+  WHERE effective <> was_effective AND target = was_target
+),
+standing AS (
+  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS replaced_at
   FROM ${dataset}.replica_changes
   WHERE in_scope
+),
+steps AS (
+  SELECT project_id, location, cluster_name, namespace, deployment_name, object_kind, object_name, object_uid, object_version,
+    event_id, write_id, event_time, effective_time, life, position, 0 AS step, operation, replicas, touched, effective, outside_range,
+    actor, on_behalf_of, route, verdict, cluster_id, object_id
+  FROM standing
+  UNION ALL
+  SELECT standing.project_id, standing.location, standing.cluster_name, standing.namespace, standing.deployment_name,
+    standing.object_kind, standing.object_name, standing.object_uid, flips.object_version, flips.event_id, flips.write_id,
+    flips.event_time, flips.effective_time, standing.life, standing.position, flips.position, flips.operation,
+    standing.replicas, flips.touched, flips.effective, standing.outside_range, flips.actor, flips.on_behalf_of, flips.route,
+    standing.verdict, standing.cluster_id, standing.object_id
+  FROM flips
+  JOIN standing
+    ON standing.object_id = flips.object_id AND standing.life = flips.life AND standing.deployment_name = flips.target
+    AND standing.replicas = flips.replicas AND standing.write_id <> flips.write_id
+    AND standing.effective_time <= flips.effective_time
+    AND (standing.replaced_at IS NULL OR flips.effective_time < standing.replaced_at)
+),
+changes AS (
+  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position, step) AS next_time
+  FROM steps
 ),
 turns AS (
   SELECT DISTINCT cluster_id, namespace, deployment_name, CASE WHEN sides.ends = 1 THEN ends_at ELSE begins_at END AS turns_at
@@ -62,7 +95,7 @@ conditions AS (
 compared AS (
   SELECT *,
     ROW_NUMBER() OVER (
-      PARTITION BY alert_type, object_id, life ORDER BY position, alert_time, CASE WHEN is_write THEN 0 ELSE 1 END) AS point
+      PARTITION BY alert_type, object_id, life ORDER BY position, step, alert_time, CASE WHEN is_write THEN 0 ELSE 1 END) AS point
   FROM conditions
 ),
 begun AS (
@@ -77,9 +110,18 @@ numbered AS (
       PARTITION BY alert_type, object_id, life ORDER BY point ROWS UNBOUNDED PRECEDING) AS ${text}) AS segment
   FROM begun
 ),
-removals AS (
-  SELECT * FROM ${dataset}.writes
-  WHERE operation IN ('delete', 'delete_collection') AND object_state IS NULL AND object_kind <> 'Cluster'
+unplaced AS (
+  -- What has no place in an object's order: what may have removed something, and a create that nothing names.
+  SELECT writes.*, rules.alert_type
+  FROM ${dataset}.writes AS writes
+  CROSS JOIN (SELECT 'unknown_removal' AS alert_type UNION ALL SELECT 'unknown_value' UNION ALL SELECT 'bypass') AS rules
+  WHERE CASE
+    WHEN operation IN ('delete', 'delete_collection')
+      THEN alert_type = 'unknown_removal' AND object_state IS NULL AND object_kind <> 'Cluster'
+    WHEN operation = 'create' AND object_name IS NULL AND outcome = 'stored'
+      THEN alert_type = 'unknown_value' OR alert_type = 'bypass' AND route IN ('bypass', 'unknown')
+    ELSE FALSE
+  END
 ),
 segments AS (
   SELECT
@@ -89,12 +131,12 @@ segments AS (
   FROM numbered
   WHERE begins = 1
   UNION ALL
-  -- What may have removed something is a segment of its own.
+  -- What has no place is a segment of its own.
   SELECT
-    'unknown_removal', object_id, write_id, event_time, project_id, location, cluster_name, namespace, deployment_name,
-    object_kind, object_name, object_uid, object_version, event_id, write_id, event_time, TRUE, touched, NULL, NULL, NULL,
+    alert_type, object_id, write_id, event_time, project_id, location, cluster_name, namespace, deployment_name,
+    object_kind, object_name, object_uid, object_version, event_id, write_id, event_time, TRUE, touched, replicas, NULL, NULL,
     NULL, actor, on_behalf_of, route
-  FROM removals
+  FROM unplaced
   WHERE in_scope
 ),
 raised AS (
@@ -144,10 +186,9 @@ matching AS (
 folded AS (
   SELECT alert_id, object_id, segment FROM matching WHERE distance = 1
   UNION ALL
-  SELECT raised.alert_id, removals.object_id, removals.write_id
+  SELECT raised.alert_id, unplaced.object_id, unplaced.write_id
   FROM raised
-  JOIN removals ON removals.event_id = raised.event_id
-  WHERE raised.alert_type = 'unknown_removal'
+  JOIN unplaced ON unplaced.event_id = raised.event_id AND unplaced.alert_type = raised.alert_type
 ),
 told AS (
   -- The alert that was raised first speaks for its segment.

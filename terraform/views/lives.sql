@@ -8,20 +8,34 @@ WITH begun AS (
   FROM ${dataset}.writes
   WHERE object_kind <> 'Cluster' AND object_name IS NOT NULL
 ),
-births AS (
-  SELECT object_id, life_key, MAX(object_uid) AS object_uid, COALESCE(MIN(born_at), MIN(event_time)) AS born_at,
-    MIN(version_key) AS first_version, MIN(event_time) AS first_time,
-    MAX(CASE WHEN operation = 'create' AND outcome = 'stored' THEN 1 ELSE 0 END) AS has_create
+shown AS (
+  SELECT object_id, life_key, MAX(object_uid) AS object_uid, MIN(born_at) AS shown_at, MIN(version_key) AS first_version,
+    MIN(event_time) AS first_time, MAX(CASE WHEN operation = 'create' AND outcome = 'stored' THEN 1 ELSE 0 END) AS has_create
   FROM begun
   WHERE life_key IS NOT NULL
   GROUP BY object_id, life_key
+),
+preceded AS (
+  SELECT *,
+    MAX(CASE WHEN object_uid IS NOT NULL THEN shown_at END) OVER (
+      PARTITION BY object_id ORDER BY COALESCE(shown_at, first_time) ROWS UNBOUNDED PRECEDING) AS last_shown
+  FROM shown
+),
+births AS (
+  -- A delete shows no birth. One that is received within a minute behind the birth of another ended the one before that.
+  SELECT object_id, life_key, object_uid, first_version, first_time, has_create,
+    CASE WHEN shown_at IS NULL AND has_create = 0 AND object_uid IS NOT NULL
+      AND MICROS_OF(first_time) - MICROS_OF(last_shown) <= 60000000 THEN last_shown ELSE COALESCE(shown_at, first_time) END AS born_at,
+    CASE WHEN shown_at IS NULL AND has_create = 0 AND object_uid IS NOT NULL
+      AND MICROS_OF(first_time) - MICROS_OF(last_shown) <= 60000000 THEN 0 ELSE 1 END AS is_born
+  FROM preceded
 ),
 neighbours AS (
   SELECT *,
     LAG(born_at) OVER born AS born_before, LAG(object_uid) OVER born AS uid_before, LAG(has_create) OVER born AS create_before,
     LEAD(born_at) OVER born AS born_after, LEAD(object_uid) OVER born AS uid_after, LEAD(has_create) OVER born AS create_after
   FROM births
-  WINDOW born AS (PARTITION BY object_id ORDER BY born_at, first_version, first_time, life_key)
+  WINDOW born AS (PARTITION BY object_id ORDER BY born_at, is_born, first_version, first_time, life_key)
 ),
 adopted AS (
   -- A create without an answer began the life that was born with it, if that has no create of its own.
@@ -35,7 +49,7 @@ adopted AS (
   FROM neighbours
 )
 SELECT object_id, life_key, object_uid, starts_at,
-  ROW_NUMBER() OVER (PARTITION BY object_id ORDER BY born_at, first_version, first_time, life_key) AS life,
-  LEAD(starts_at) OVER (PARTITION BY object_id ORDER BY born_at, first_version, first_time, life_key) AS next_starts_at
+  ROW_NUMBER() OVER (PARTITION BY object_id ORDER BY born_at, is_born, first_version, first_time, life_key) AS life,
+  LEAD(starts_at) OVER (PARTITION BY object_id ORDER BY born_at, is_born, first_version, first_time, life_key) AS next_starts_at
 FROM adopted
 WHERE NOT is_adopted

@@ -42,7 +42,10 @@ counted AS (
   FROM ${dataset}.ends
 ),
 positioned AS (
-  SELECT *, ROW_NUMBER() OVER (
+  SELECT *,
+    -- What is uncertain may not have turned an HPA.
+    CASE WHEN outcome <> 'uncertain' THEN target END AS aim,
+    ROW_NUMBER() OVER (
     PARTITION BY object_id
     ORDER BY life, CASE WHEN is_end THEN 1 ELSE 0 END, COALESCE(version_rank, rank_before, 0), CASE WHEN version_rank IS NULL THEN 1 ELSE 0 END, event_time,
       insert_id, event_id) AS position
@@ -50,7 +53,7 @@ positioned AS (
 ),
 carried AS (
   SELECT *,
-    COUNT(target) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
+    COUNT(aim) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
     MAX(shown_generation) OVER (life_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_generation,
     -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
     SUM(CASE WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
@@ -63,7 +66,9 @@ carried AS (
 ),
 explained AS (
   SELECT *,
-    MAX(target) OVER (PARTITION BY object_id, life, targets) AS current_target,
+    MAX(aim) OVER (PARTITION BY object_id, life, targets) AS current_target,
+    -- Whether it is found is known with what it aims at.
+    MIN(CASE WHEN aim IS NULL OR effective THEN 1 ELSE 0 END) OVER (PARTITION BY object_id, life, targets) = 1 AS currently_effective,
     without_generation - COALESCE(MAX(CASE WHEN shown_generation IS NOT NULL THEN without_generation END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS may_explain
   FROM carried
@@ -80,7 +85,9 @@ summed AS (
   SELECT *,
     SUM(CASE WHEN unexplained > 0 THEN unexplained ELSE 0 END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) - held_deletions AS missing,
-    MAX(event_time) OVER (PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
+    -- What is uncertain holds nothing up: a call may time out long after the object's end.
+    MAX(CASE WHEN outcome <> 'uncertain' THEN event_time END) OVER (
+      PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
   FROM gaps
 ),
 missed AS (
@@ -92,7 +99,8 @@ missed AS (
 SELECT
   write_id, event_id, event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
   object_name, object_uid, object_version, shown_generation AS generation, touched, operation, outcome, object_state,
-  replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range,
-  insert_id, cluster_id, object_id, life, position, version_rank, COALESCE(current_target, last_target) AS target, is_end,
+  replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind, route,
+  in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank,
+  COALESCE(current_target, last_target) AS target, is_end,
   unexplained, may_explain, missed_so_far
 FROM missed

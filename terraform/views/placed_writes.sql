@@ -12,14 +12,17 @@ WITH placed AS (
       WHEN NOT writes.effective THEN ''
     END AS target,
     writes.outcome = 'stored' AND COALESCE(writes.object_state, '') = 'gone' AS ends
-  FROM ${dataset}.writes AS writes
+  FROM (
+    SELECT *, CASE WHEN operation = 'create' AND outcome = 'uncertain' THEN 60000000 ELSE 0 END AS micros_to_birth
+    FROM ${dataset}.writes
+  ) AS writes
   LEFT JOIN ${dataset}.lives AS lives
     ON lives.object_id = writes.object_id AND (
       lives.life_key = writes.object_uid
       OR lives.life_key = writes.write_id
-      -- What shows no uid belongs to the life in which it was written.
-      OR writes.object_uid IS NULL AND (lives.life = 1 OR writes.event_time >= lives.starts_at)
-        AND (lives.next_starts_at IS NULL OR writes.event_time < lives.next_starts_at))
+      -- What shows no uid belongs to the life in which it was written; a create that timed out to the one that it may have begun.
+      OR writes.object_uid IS NULL AND (lives.life = 1 OR MICROS_OF(writes.event_time) + micros_to_birth >= MICROS_OF(lives.starts_at))
+        AND (lives.next_starts_at IS NULL OR MICROS_OF(writes.event_time) + micros_to_birth < MICROS_OF(lives.next_starts_at)))
   WHERE writes.object_kind <> 'Cluster' AND writes.object_name IS NOT NULL
 ),
 ranked AS (

@@ -6,25 +6,32 @@
 WITH told AS (
   -- What says a number, says that it is unknown, or may have been stored; and the end.
   SELECT *,
-    LAG(outcome) OVER life_order AS call_outcome, LAG(replicas) OVER life_order AS call_replicas,
-    LAG(write_id) OVER life_order AS call_write, LAG(event_id) OVER life_order AS call_event,
-    LAG(event_time) OVER life_order AS call_time, LAG(ingested_at) OVER life_order AS call_ingested,
-    LAG(touched) OVER life_order AS call_touched, LAG(operation) OVER life_order AS call_operation,
-    LAG(actor) OVER life_order AS call_actor, LAG(on_behalf_of) OVER life_order AS call_behalf,
-    LAG(actor_kind) OVER life_order AS call_kind, LAG(route) OVER life_order AS call_route
+    COUNT(CASE WHEN outcome <> 'uncertain' THEN write_id END) OVER (
+      PARTITION BY object_id, life ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS known_before
   FROM ${dataset}.ordered_writes
   WHERE is_end OR outcome = 'stored' AND (replicas IS NOT NULL OR replicas_source = 'unknown')
     OR outcome = 'uncertain' AND replicas IS NOT NULL
     -- An HPA that aims at none of ours.
     OR outcome = 'observed' AND target = ''
-  WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
+),
+called AS (
+  -- Of the calls that timed out since the entry before, the last that asked for the number that this entry shows.
+  SELECT *,
+    LAG(outcome) OVER asked AS call_outcome,
+    LAG(write_id) OVER asked AS call_write, LAG(event_id) OVER asked AS call_event,
+    LAG(event_time) OVER asked AS call_time, LAG(ingested_at) OVER asked AS call_ingested,
+    LAG(touched) OVER asked AS call_touched, LAG(operation) OVER asked AS call_operation,
+    LAG(actor) OVER asked AS call_actor, LAG(on_behalf_of) OVER asked AS call_behalf,
+    LAG(actor_kind) OVER asked AS call_kind, LAG(route) OVER asked AS call_route
+  FROM told
+  WINDOW asked AS (PARTITION BY object_id, life, known_before, replicas ORDER BY position)
 ),
 followed AS (
   SELECT *,
     LAG(write_id) OVER life_order AS previous_write, LAG(replicas) OVER life_order AS previous_number,
     LAG(min_replicas) OVER life_order AS previous_min, LAG(target) OVER life_order AS previous_target,
     LAG(missed_so_far) OVER life_order AS missed_before
-  FROM told
+  FROM called
   WHERE outcome <> 'uncertain'
   WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
 ),
@@ -32,7 +39,7 @@ credited AS (
   -- A call that timed out is credited with the number that the next entry shows, if that entry did not write it itself or
   -- a generation is left over for it.
   SELECT *,
-    NOT is_end AND COALESCE(call_outcome = 'uncertain' AND call_replicas = replicas
+    NOT is_end AND COALESCE(call_outcome = 'uncertain'
       AND (NOT touched OR COALESCE(unexplained + may_explain, 0) > 0)
       AND (previous_number <> replicas OR previous_write IS NULL AND call_operation = 'create'), FALSE) AS by_call,
     CASE WHEN previous_write IS NULL OR is_end THEN 0 ELSE missed_so_far - COALESCE(missed_before, 0) END AS missed_writes,

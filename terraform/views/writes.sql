@@ -61,7 +61,9 @@ SELECT
   write_id, event_id, event_time, received_time, ingested_at, project_id, location, cluster_name, namespace,
   deployment_name, object_kind, object_name, object_uid, born_at, object_version, generation, touched, operation,
   CASE
-    WHEN outcome = 'stored' AND replicas IS NULL AND NOT touched AND COALESCE(object_state, 'live') <> 'gone' THEN 'observed'
+    -- What was not written to stays as it is; but a number that cannot be told is no number that stayed.
+    WHEN outcome = 'stored' AND replicas IS NULL AND NOT touched AND COALESCE(replicas_source, '') <> 'unknown'
+      AND COALESCE(object_state, 'live') <> 'gone' THEN 'observed'
     ELSE outcome
   END AS outcome,
   object_state, method_name, replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route,

@@ -18,13 +18,19 @@ use crate::servers::Dataset;
 use crate::support::{PEDS_FROM, block_on, handle, register, root, time};
 
 /// Those that are held against BigQuery as well: a kind of conclusion each, because the tests' server is slow.
-const ON_BIGQUERY: [&str; 6] = [
+const ON_BIGQUERY: [&str; 12] = [
     "held_then_gone",
     "delete_hits_successor",
     "dry_after_status",
     "retarget_away",
     "cluster_deleted",
     "namespace_deleted",
+    "hpa_that_flips",
+    "hpa_inert_patched_unanswered",
+    "uncertain_several_the_first_stored",
+    "uncertain_create_of_a_second_life",
+    "successor_of_an_unseen_one_received_early",
+    "generated_name",
 ];
 
 #[test]
