@@ -21,6 +21,9 @@ const BUSY_TIMEOUT_MS: u32 = 10_000;
 /// Pages kept in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
 const CACHE_KIB: u32 = 32 << 10;
 
+/// The same while a question is computed, in KiB: each of its many sorts may hold as much before it goes to the disk.
+const SORT_KIB: u32 = 2 << 10;
+
 /// Pages (of 4 KiB) in the log before they are copied into the database: several of a replay's batches, so that a page
 /// that each of them touches is copied once.
 const CHECKPOINT_PAGES: u32 = 8_192;
@@ -233,6 +236,7 @@ impl<'c, R: Row> Inserter<'c, R> {
 fn fetch_in_steps(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
     let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
     let (steps, question) = query.steps();
+    connection.execute_batch(&format!("PRAGMA cache_size = -{SORT_KIB}"))?;
     for (view, text) in &steps {
         let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
         bind(&mut statement, &query.parameters)?;
@@ -242,6 +246,7 @@ fn fetch_in_steps(connection: &Connection, query: &Query) -> rusqlite::Result<Ro
     for (view, _) in steps.iter().rev() {
         connection.execute_batch(&format!("DROP TABLE temp.step_{view}"))?;
     }
+    connection.execute_batch(&format!("PRAGMA cache_size = -{CACHE_KIB}"))?;
     found
 }
 

@@ -128,7 +128,6 @@ impl ReplicaEvent {
     pub fn needs_its_order(&self) -> bool {
         self.write_id.as_ref() != Some(&self.event_id)
             || self.outcome == Some(Outcome::Uncertain)
-            || self.touched == Some(false) && self.replicas.is_some()
             || self.object_kind != ObjectKind::Deployment && self.deployment_name.is_none()
     }
 }
