@@ -114,7 +114,7 @@ impl Reader<'_> {
     fn clusters(&mut self, section: &mut Section<'_, '_>) -> Option<Clusters> {
         let Some(node) = section.take("cluster") else { return Some(Clusters::Any) };
         let read = scalar_text(node).and_then(|text| {
-            let clusters = Clusters::path(&text).unwrap_or_else(|| Clusters::Named(text));
+            let clusters = Clusters::path(&text).unwrap_or(Clusters::Named(text));
             is_cluster(&clusters).then_some(clusters)
         });
         if read.is_none() {
