@@ -124,7 +124,7 @@ matching AS (
     ROW_NUMBER() OVER (
       PARTITION BY raised.alert_id
       ORDER BY CASE WHEN numbered.alert_time <= about.about_time THEN 0 ELSE 1 END,
-        ABS(MICROS(numbered.alert_time) - MICROS(about.about_time)), numbered.point DESC) AS distance
+        ABS(MICROS_OF(numbered.alert_time) - MICROS_OF(about.about_time)), numbered.point DESC) AS distance
   FROM raised
   JOIN about ON about.alert_id = raised.alert_id
   JOIN numbered

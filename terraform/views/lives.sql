@@ -27,11 +27,11 @@ adopted AS (
   -- A create without an answer began the life that was born with it, if that has no create of its own.
   SELECT *,
     object_uid IS NULL AND COALESCE(
-      uid_before IS NOT NULL AND create_before = 0 AND MICROS(born_at) - MICROS(born_before) < 1000000
-        OR uid_after IS NOT NULL AND create_after = 0 AND MICROS(born_after) - MICROS(born_at) <= 60000000, FALSE) AS is_adopted,
+      uid_before IS NOT NULL AND create_before = 0 AND MICROS_OF(born_at) - MICROS_OF(born_before) < 1000000
+        OR uid_after IS NOT NULL AND create_after = 0 AND MICROS_OF(born_after) - MICROS_OF(born_at) <= 60000000, FALSE) AS is_adopted,
     -- A birth is told to the second; such a create tells it better.
     CASE WHEN object_uid IS NOT NULL AND uid_before IS NULL AND born_before IS NOT NULL AND has_create = 0
-      AND MICROS(born_at) - MICROS(born_before) <= 60000000 THEN born_before ELSE born_at END AS starts_at
+      AND MICROS_OF(born_at) - MICROS_OF(born_before) <= 60000000 THEN born_before ELSE born_at END AS starts_at
   FROM neighbours
 )
 SELECT object_id, life_key, object_uid, starts_at,

@@ -15,7 +15,7 @@ WITH claimed AS (
           WHEN operation = 'create' THEN 1
           -- An apply that creates is a patch.
           WHEN operation = 'patch' AND COALESCE(generation, 1) = 1
-            AND MICROS(event_time) - MICROS(born_at) BETWEEN -60000000 AND 999999 THEN 2
+            AND MICROS_OF(event_time) - MICROS_OF(born_at) BETWEEN -60000000 AND 999999 THEN 2
           WHEN touched THEN 2
           ELSE 3
         END,
