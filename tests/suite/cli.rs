@@ -260,10 +260,12 @@ fn one_entry_is_explained_by_its_insert_id() {
 fn peds_are_validated_registered_and_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
-    let register = |files: &str, at: &str, reason: &str| {
-        let at = format!("--effective-at={at}");
-        pedwatch(&["ped", "register", files, "--updated-by=ci", "--reason", reason, &at, "--source=4f2c1aa", &store])
+    let register_now = |files: &str, reason: &str, more: &[&str]| {
+        let args = ["ped", "register", files, "--updated-by=ci", "--reason", reason, "--source=4f2c1aa", &store];
+        pedwatch(&[&args, more].concat())
     };
+    let register =
+        |files: &str, at: &str, reason: &str| register_now(files, reason, &[&format!("--effective-at={at}")]);
     let first = register("fixtures/demo/ped/2026-09-01", "2026-09-01", "first release");
     assert!(first.status.success(), "{}", stderr(&first));
     assert_eq!(stdout(&first).lines().count(), 3);
@@ -273,7 +275,7 @@ fn peds_are_validated_registered_and_shown() {
     );
     let second = register("fixtures/demo/ped/2026-09-11", "2026-09-11", "campaign");
     assert!(stdout(&second).contains("at most 6 replicas from 2026-09-11T00:00:00.000000Z (first applied for 3)"));
-    let again = register("fixtures/demo/ped/2026-09-11", "2026-09-12", "again");
+    let again = register_now("fixtures/demo/ped/2026-09-11", "again", &[]);
     assert!(again.status.success());
     assert!(stdout(&again).contains("payments/orders-api: unchanged"), "{}", stdout(&again));
     let list = pedwatch(&["ped", "list", "--format=json", &store]);
@@ -295,6 +297,8 @@ fn peds_are_validated_registered_and_shown() {
     }
     let wrong = register("fixtures/ped/invalid", "2026-09-12", "wrong");
     assert_eq!(wrong.status.code(), Some(1));
+    let slip = register("fixtures/demo/ped/2026-09-11", "1026-09-12", "a slip of the pen");
+    assert!(slip.status.code() == Some(2) && stderr(&slip).contains("expected a time from 2000 to 2100"));
     assert!(pedwatch(&["ped", "validate", "fixtures/ped"]).status.success());
     assert_eq!(pedwatch(&["ped", "validate", "fixtures/ped/invalid"]).status.code(), Some(1));
 }

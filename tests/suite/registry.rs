@@ -56,8 +56,8 @@ async fn versions(store: &dyn Store) -> Vec<(String, i64)> {
     versions.iter().map(|version| (short(version), version.terms.max_replicas.unwrap_or(-1))).collect()
 }
 
-/// Type, limit and time of what stands for `payments/orders-api`, the breaches of the pipeline aside.
-async fn standing(store: &dyn Store) -> Vec<Json> {
+/// Of the alerts that stand: type, limit, time, and whether they were raised.
+pub async fn standing(store: &dyn Store) -> Vec<Json> {
     let columns = ["stands", "alert_type", "limit_max_replicas", "alert_time", "raised_at"];
     let alerts = rows(store, "alerts", &columns).await;
     let stand = |row: &&Json| row[0] == true || row[0] == 1;

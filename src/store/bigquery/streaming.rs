@@ -21,8 +21,8 @@ use super::{BigQuery, Shared};
 /// <https://cloud.google.com/bigquery/quotas#streaming_inserts>.
 const REQUEST_ROWS: usize = 500;
 
-/// The same for versions: all that a repository of PEDs holds comes at once and seldom, and in few requests it is in
-/// force at one time, or nearly so.
+/// The same for versions: all that a repository of PEDs holds comes at once and seldom, and is wanted in few requests. They
+/// are as large as they may be, so they go one by one, for each to be up within an attempt's time.
 const REQUEST_VERSIONS: usize = 50_000;
 
 /// Size of one request. 10 MB are allowed (same page); the rest is room for what is around the rows.
@@ -46,12 +46,15 @@ impl BigQuery {
             let row = TableDataInsertAllRequestRows { insert_id: Some(record.id().into_owned()), json };
             tables.entry(record.table()).or_default().push(Sent { at, row, size_bytes });
         }
-        let requests = tables.into_iter().flat_map(|(table, rows)| {
-            let most = if table == DeploymentConfig::TABLE { REQUEST_VERSIONS } else { REQUEST_ROWS };
-            in_requests(rows, most).into_iter().map(move |rows| insert(Arc::clone(&self.shared), table, rows))
+        let lanes = tables.into_iter().flat_map(|(table, rows)| {
+            let lanes = match table == DeploymentConfig::TABLE {
+                true => vec![in_requests(rows, REQUEST_VERSIONS)],
+                false => in_requests(rows, REQUEST_ROWS).into_iter().map(|request| vec![request]).collect(),
+            };
+            lanes.into_iter().map(move |requests| insert_in_turn(Arc::clone(&self.shared), table, requests))
         });
         let mut outcomes = vec![Appended::Stored; records.len()];
-        for (at, outcome) in try_join_all(requests).await?.into_iter().flatten() {
+        for (at, outcome) in try_join_all(lanes).await?.into_iter().flatten() {
             if let Some(place) = outcomes.get_mut(at) {
                 *place = outcome;
             }
@@ -79,6 +82,19 @@ fn in_requests(rows: Vec<Sent>, most: usize) -> Vec<Vec<Sent>> {
         }
     }
     requests
+}
+
+/// Inserts the rows of several requests, one after the other, and tells which of them are refused.
+async fn insert_in_turn(
+    shared: Arc<Shared>,
+    table: &'static str,
+    requests: Vec<Vec<Sent>>,
+) -> Result<Vec<(usize, Appended)>, Failure> {
+    let mut refused = Vec::new();
+    for rows in requests {
+        refused.extend(insert(Arc::clone(&shared), table, rows).await?);
+    }
+    Ok(refused)
 }
 
 /// Inserts rows, and tells which of them are refused.
