@@ -8,7 +8,7 @@ WITH shown AS (
     MAX(CASE WHEN object_uid IS NOT NULL AND object_state IN ('live', 'terminating') THEN event_time END) OVER life_of AS last_seen,
     MAX(object_uid) OVER life_of AS life_uid,
     -- What an HPA aimed at when it was last told; what its ending write asks for was never stored.
-    MAX(CASE WHEN target IS NOT NULL AND NOT ends AND outcome <> 'uncertain' THEN CAST(MICROS_OF(event_time) AS ${text}) || ' ' || target END) OVER life_of AS last_target,
+    MAX(CASE WHEN target IS NOT NULL AND NOT ends AND NOT dry_run AND outcome <> 'uncertain' THEN CAST(MICROS_OF(event_time) AS ${text}) || ' ' || target END) OVER life_of AS last_target,
     MAX(CASE WHEN NOT dry_run AND outcome <> 'uncertain' THEN event_time END) OVER life_of AS last_time,
     ROW_NUMBER() OVER (
       PARTITION BY object_id, life ORDER BY CASE WHEN ends THEN 0 ELSE 1 END, event_time DESC, event_id) AS number
