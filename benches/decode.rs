@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pedwatch::audit::{Entry, decode};
 use pedwatch::config::Config;
-use pedwatch::ped::history::Limits;
+use pedwatch::ped::limits::{Claim, Limits};
+use pedwatch::ped::{Clusters, Subject};
 use pedwatch::pipeline::{Pipeline, open};
-use pedwatch::store::row::DeploymentConfig;
 use serde_json::Value;
 
 mod generate;
@@ -40,7 +40,8 @@ mod bare {
         ClusterLabels { #[serde(rename = "project_id")] project_id: Text<'a>, location: Text<'a>,
             #[serde(rename = "cluster_name")] cluster_name: Text<'a>, }
         Labels { #[serde(rename = "command.gke.io/dryRun")] dry_run: Text<'a>,
-            #[serde(rename = "audit.k8s.io/truncated")] truncated: Text<'a>, }
+            #[serde(rename = "audit.k8s.io/truncated")] truncated: Text<'a>,
+            #[serde(rename = "authorization.k8s.io/decision")] decision: Text<'a>, }
         Payload { service_name: Text<'a>, method_name: Text<'a>, resource_name: Text<'a>,
             authentication_info: Option<AuthenticationInfo<'a>>, request_metadata: Option<RequestMetadata<'a>>,
             request: Option<Body<'a>>, response: Option<Body<'a>>, }
@@ -49,7 +50,8 @@ mod bare {
         Body { #[serde(rename = "@type")] type_url: Text<'a>, api_version: Text<'a>, kind: Text<'a>,
             metadata: Option<Metadata<'a>>, spec: Option<Spec<'a>>, }
         Metadata { name: Text<'a>, namespace: Text<'a>, uid: Text<'a>, resource_version: Text<'a>,
-            generation: Option<Number<'a>>, }
+            generation: Option<Number<'a>>, creation_timestamp: Text<'a>, deletion_timestamp: Text<'a>,
+            finalizers: Option<Vec<Text<'a>>>, }
         Spec { replicas: Option<Number<'a>>, min_replicas: Option<Number<'a>>, max_replicas: Option<Number<'a>>, }
     }
 
@@ -74,39 +76,24 @@ fn naive(bytes: &[u8]) -> Option<(String, String, i64, DateTime<Utc>)> {
 }
 
 fn pipeline() -> Pipeline {
-    let versions: Vec<DeploymentConfig> = (0..generate::DEPLOYMENTS).map(version).collect();
     Pipeline::new(
         Config::load(None, [generate::PIPELINE].map(|(name, value)| (name.to_owned(), value.to_owned())))
             .expect("defaults")
             .policy,
-        Limits::new(&versions),
+        Limits::new((0..generate::DEPLOYMENTS).map(claim)),
     )
 }
 
-fn version(number: u64) -> DeploymentConfig {
-    let (namespace, deployment_name) = generate::deployment(number);
-    DeploymentConfig {
-        config_id: number.to_string(),
-        timestamp: DateTime::UNIX_EPOCH,
-        cluster_name: None,
-        namespace,
-        deployment_name,
-        user_id: "team".to_owned(),
+fn claim(number: u64) -> Claim {
+    let (namespace, deployment) = generate::deployment(number);
+    Claim {
+        id: number.to_string(),
+        subject: Subject { namespace, deployment, clusters: Clusters::Any },
+        effective_at: DateTime::UNIX_EPOCH,
+        until: None,
+        registered_at: DateTime::UNIX_EPOCH,
         // Within its limit, as most writes are.
-        initial_max_replicas: 8,
-        max_replicas: 8,
-        min_replicas: None,
-        image: None,
-        resources_limits: None,
-        resources_requests: None,
-        environment: None,
-        volumes: None,
-        updated_by: "bench".to_owned(),
-        created_at: DateTime::UNIX_EPOCH,
-        updated_at: DateTime::UNIX_EPOCH,
-        change_reason: None,
-        change_patch: None,
-        source: None,
+        max_replicas: Some(8),
     }
 }
 

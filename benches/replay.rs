@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pedwatch::pipeline::chunk::Chunk;
 use pedwatch::pipeline::open;
-use pedwatch::source::files::{self, Chunk};
+use pedwatch::source::files;
 
 mod generate;
 

@@ -13,11 +13,11 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Registration;
+use crate::ped::version::Registration;
 use crate::ped::{Fault, Located, parse_all};
+use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, register};
 use crate::telemetry::{self, metrics::Metrics};
 
 mod config;
@@ -165,7 +165,7 @@ async fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn
 }
 
 fn no_store() -> anyhow::Error {
-    Usage(format!("no store; it would be --store {STORE_URL}, or store.url in the configuration")).into()
+    Usage(format!("no store; expected --store {STORE_URL}, or store.url in the configuration")).into()
 }
 
 /// `[TIME=]PATH`: PED files, and from when they apply.
@@ -194,7 +194,7 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .or_else(|_| date(text))
-        .map_err(|_| format!("{text:?} is not a time; it would be like 2026-09-11 or 2026-09-11T08:00:00Z"))
+        .map_err(|_| format!("{text:?} is not a time; expected one like 2026-09-11 or 2026-09-11T08:00:00Z"))
 }
 
 /// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
@@ -219,28 +219,27 @@ fn read_peds(paths: &[PathBuf], config: &Config) -> Result<Result<Vec<Located>, 
     Ok(parse_all(texts, &config.policy.platform))
 }
 
-/// Registers what `--ped` names, in order of time.
-async fn register_peds(peds: &[PedPath], store: &dyn Store, config: &Config, now: DateTime<Utc>) -> Result<()> {
+/// What `--ped` names, in order of time. It is named again at every run, so only what is new is registered.
+fn peds_to_register(peds: &[PedPath], config: &Config, now: DateTime<Utc>) -> Result<Vec<Registration>> {
     let mut peds = peds.to_vec();
     peds.sort_by_key(|ped| ped.from);
+    let mut registrations = Vec::new();
     for PedPath { from, path } in peds {
         let located = read_peds(&[path], config)?.map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
             anyhow::anyhow!("--ped is refused:\n{}", lines.join("\n"))
         })?;
-        for Located { ped, file, .. } in located {
-            let registration = Registration {
-                ped,
-                effective_at: from,
-                now,
-                updated_by: "replay".to_owned(),
-                reason: None,
-                source: Some(file.display().to_string()),
-            };
-            register(store, registration).await?;
-        }
+        registrations.extend(located.into_iter().map(|Located { ped, file, .. }| Registration {
+            ped,
+            effective_at: from,
+            explicit: false,
+            now,
+            updated_by: "replay".to_owned(),
+            reason: None,
+            source: Some(file.display().to_string()),
+        }));
     }
-    Ok(())
+    Ok(registrations)
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::policy::Policy;
+use crate::source::pull::PullConfig;
+use crate::source::push::PushConfig;
 use crate::store::batch::Batching;
 use crate::store::bigquery::{BigQueryConfig, DatasetName};
+use crate::telemetry::LogFormat;
 use layers::{defaults, flatten, override_from, read_file, set};
 use raw::Raw;
 
@@ -71,60 +73,6 @@ pub struct ConsumerConfig {
     pub metrics_port: u16,
 }
 
-/// The push endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushConfig {
-    /// Port to listen on.
-    pub port: u16,
-    /// Who looks at the caller's token.
-    pub auth: PushAuth,
-    /// Requests handled at once; more are told to come again.
-    pub max_in_flight: usize,
-}
-
-/// Who looks at a push request's token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushAuth {
-    /// We do: it has to be Google's, for this audience, of this service account.
-    Oidc {
-        /// `aud` of the token: the push subscription's audience, usually the service's URL.
-        audience: String,
-        /// `email` of the token.
-        service_account: String,
-        /// Where Google's keys are.
-        certs_url: String,
-    },
-    /// The platform does, before a request gets here: Cloud Run without unauthenticated access.
-    Platform,
-}
-
-/// The pull subscriber.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PullConfig {
-    /// `projects/PROJECT/subscriptions/NAME`, if the configuration says it.
-    pub subscription: Option<String>,
-    /// Base URL of another server than Google's.
-    pub endpoint: Option<String>,
-    /// Sends no credentials: for an emulator.
-    pub anonymous: bool,
-    /// Messages that may be waiting for their answer.
-    pub max_outstanding_messages: u32,
-    /// Their size in MiB.
-    pub max_outstanding_mib: u32,
-    /// How long a message is ours without a sign of life; then somebody else gets it.
-    pub lease: Duration,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line, in the fields that Cloud Logging reads.
-    Json,
-}
-
 /// A place for facts. The in-memory store is a choice of `replay`'s own, and never a fallback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
@@ -144,7 +92,7 @@ impl FromStr for StoreUrl {
         match url.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
             Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),
-            _ => Err(format!("{url:?} is not a store; it would be sqlite:FILE or bigquery:PROJECT.DATASET")),
+            _ => Err(format!("{url:?} is not a store; expected sqlite:FILE or bigquery:PROJECT.DATASET")),
         }
     }
 }

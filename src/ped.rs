@@ -1,36 +1,47 @@
-//! The PED: what a team applies for. A versioned YAML form, its validation, and the history of what was registered.
+//! The PED: what a team applies for. A versioned YAML form and its validation, what is registered of it, and the limit
+//! that was in force when.
 //!
 //! The form's JSON Schema, for editors, is [`SCHEMA`]; a test holds it against the validation here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value as Json, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-pub mod history;
+mod clusters;
+pub mod limits;
 pub mod quantity;
+pub mod version;
 mod yaml;
 
+pub use clusters::{Cluster, Clusters};
 pub use yaml::parse;
 
 /// The JSON Schema (2020-12) of a PED file.
 pub const SCHEMA: &str = include_str!("ped/ped.schema.json");
 
-/// Which Deployment something is about. Without a cluster it stands for the Deployment of that name in any cluster.
+/// Namespace and name of a Deployment, in whichever cluster.
+pub type Deployment = (String, String);
+
+/// Which Deployment something is about, in which clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject {
     /// Kubernetes namespace.
     pub namespace: String,
     /// Name of the Deployment.
     pub deployment: String,
-    /// Name of the cluster; `None` for any.
-    pub cluster: Option<String>,
+    /// The clusters.
+    pub clusters: Clusters,
 }
 
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.deployment)?;
-        self.cluster.as_ref().map_or(Ok(()), |cluster| write!(f, " in cluster {cluster}"))
+        match &self.clusters {
+            Clusters::Any => Ok(()),
+            clusters => write!(f, " in cluster {clusters}"),
+        }
     }
 }
 
@@ -39,12 +50,20 @@ impl std::fmt::Display for Subject {
 pub struct Ped {
     /// What it is for.
     pub subject: Subject,
+    /// What is applied for.
+    pub terms: Terms,
+}
+
+/// What is applied for, and recorded of it. Its JSON is the document between which `change_patch` is taken.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
     /// Who is charged for it; `user_id` in the tables.
     pub owner: String,
     /// The least replicas the team wants.
     pub min_replicas: Option<i64>,
-    /// The most replicas the team may use: the limit.
-    pub max_replicas: i64,
+    /// The most replicas the team may use: the limit. `None` where the Deployment is retired.
+    pub max_replicas: Option<i64>,
     /// Container image.
     pub image: Option<String>,
     /// `resources.limits`, as Kubernetes quantities.
@@ -57,19 +76,11 @@ pub struct Ped {
     pub volumes: BTreeMap<String, Json>,
 }
 
-impl Ped {
-    /// What is recorded of it, as the document between which `change_patch` is taken.
-    pub fn recorded(&self) -> Json {
-        json!({
-            "owner": self.owner,
-            "minReplicas": self.min_replicas,
-            "maxReplicas": self.max_replicas,
-            "image": self.image,
-            "limits": self.limits,
-            "requests": self.requests,
-            "environment": self.environment,
-            "volumes": self.volumes,
-        })
+impl Terms {
+    /// As a document.
+    pub fn json(&self) -> Json {
+        // Texts and numbers under keys that are texts: this cannot fail.
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
@@ -130,7 +141,7 @@ pub fn parse_all<'t>(
                     line,
                     key: "metadata".to_owned(),
                     message: format!(
-                        "applies for {subject}, as {}:{other_line} does; one of them would go",
+                        "applies for {subject}, as {}:{other_line} does; expected one of them",
                         other.display()
                     ),
                 }),

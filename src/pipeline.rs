@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 
 use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
 use crate::id;
-use crate::ped::history::{Limit, Limits};
+use crate::ped::limits::{Limit, Limits};
 use crate::policy::{Judgement, Policy, judge};
 use crate::store::query::Counts;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
@@ -16,9 +16,12 @@ use message::Envelope;
 use quarantine::{must_be_stored, refusals};
 
 pub mod again;
+pub mod chunk;
 pub mod consumer;
 pub mod message;
 pub mod quarantine;
+mod reading;
+pub mod register;
 pub mod replay;
 
 pub use message::open;
@@ -103,7 +106,7 @@ impl Pipeline {
 
     /// Judges a write against the limit in force at its own time.
     pub fn judge<'l>(&self, write: &Write<'_>, limits: &'l Limits) -> (Option<&'l Limit>, Judgement) {
-        let limit = write.deployment_name.and_then(|name| limits.at_write(write, name));
+        let limit = limits.at_write(write);
         (limit, judge(write, limit, &self.policy))
     }
 
@@ -173,7 +176,7 @@ impl Tally {
 
     /// Events that were recorded before.
     pub fn duplicates(&self, counts: &Counts) -> u64 {
-        (self.whole_events + self.split_events.len() as u64).saturating_sub(counts.events)
+        (self.whole_events + self.split_events.len() as u64).saturating_sub(counts.writes)
     }
 
     fn count(&mut self, record: &Record) {

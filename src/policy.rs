@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::audit::{Asked, ObjectKind, Outcome, Source, Write};
 use crate::names::{Named, named};
-use crate::ped::history::Limit;
+use crate::ped::limits::Limit;
 
 pub mod actors;
 pub mod scope;

@@ -1,15 +1,19 @@
-//! Where facts are kept. [`Store`] is the one seam with more than one implementation; all pass the same tests.
+//! Where facts and versions are kept: [`Store`] and [`Registry`] are the seams with more than one implementation; all of
+//! one seam pass the same tests.
 //!
-//! Facts are append-only and carry deterministic ids, so appending one twice changes nothing. Whatever depends on
+//! What is kept is append-only and carries deterministic ids, so appending it twice changes nothing. Whatever depends on
 //! order is a view.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::ped::history::Registration;
+use crate::ped::limits::Claim;
+use crate::ped::version::{Registration, Version, additions};
+use crate::ped::{Deployment, Subject};
 use query::{Query, Rows};
-use row::{DeploymentConfig, Record};
+use row::{ClaimRow, DeploymentConfig, Record};
 
 pub mod batch;
 pub mod bigquery;
@@ -38,9 +42,9 @@ pub enum StoreError {
     Permanent(String),
 }
 
-/// A place for facts.
+/// A place for facts. Verdicts are derived in it, so it holds the versions too.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Registry {
     /// Appends rows, and returns only when they are durable. One outcome for each row, in their order.
     ///
     /// # Errors
@@ -60,17 +64,87 @@ pub trait Store: Send + Sync {
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError>;
 }
 
-/// Appends the version that follows from what is registered; `None` when nothing recorded changes.
+/// A place for the versions of PEDs.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Appends versions, and returns only when they are durable.
+    ///
+    /// # Errors
+    /// [`StoreError`] when some of them may not be stored; appending them all again is safe.
+    async fn append_versions(&self, versions: &[Version]) -> Result<(), StoreError>;
+
+    /// Reads the versions of some Deployments, or all, in no particular order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    async fn versions(&self, of: Option<&[Deployment]>) -> Result<Vec<Version>, StoreError>;
+
+    /// As [`Registry::versions`], only what the limits depend on: it is read again and again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    async fn claims(&self, of: Option<&[Deployment]>) -> Result<Vec<Claim>, StoreError>;
+}
+
+/// Every store holds the versions in one more of its tables.
+#[async_trait]
+impl<S: Store> Registry for S {
+    async fn append_versions(&self, versions: &[Version]) -> Result<(), StoreError> {
+        let records: Vec<Record> = versions.iter().map(|version| Record::Version(Box::new(version.into()))).collect();
+        let outcomes = self.append(records.into()).await?;
+        let refused = versions.iter().zip(&outcomes).find_map(|(version, outcome)| match outcome {
+            Appended::Refused(reason) => Some((&version.subject, reason)),
+            Appended::Stored => None,
+        });
+        refused.map_or(Ok(()), |(subject, reason)| {
+            Err(StoreError::Permanent(format!("the version of {subject} is refused, others may be stored: {reason}")))
+        })
+    }
+
+    async fn versions(&self, of: Option<&[Deployment]>) -> Result<Vec<Version>, StoreError> {
+        let found: Vec<DeploymentConfig> = self.fetch(&query::versions(of)).await?.read()?;
+        let versions = found.into_iter().map(Version::from);
+        Ok(only(of, versions.collect(), |version: &Version| &version.subject))
+    }
+
+    async fn claims(&self, of: Option<&[Deployment]>) -> Result<Vec<Claim>, StoreError> {
+        let found: Vec<ClaimRow> = self.fetch(&query::claims(of)).await?.read()?;
+        let claims = found.into_iter().map(Claim::from);
+        Ok(only(of, claims.collect(), |claim: &Claim| &claim.subject))
+    }
+}
+
+/// Of what was found, what is about these Deployments: where many are wanted, everything is asked.
+fn only<T>(of: Option<&[Deployment]>, mut found: Vec<T>, subject: impl Fn(&T) -> &Subject) -> Vec<T> {
+    if let Some(wanted) = of {
+        let wanted: HashSet<(&str, &str)> = wanted.iter().map(|(namespace, name)| (&**namespace, &**name)).collect();
+        found.retain(|one| {
+            let Subject { namespace, deployment, .. } = subject(one);
+            wanted.contains(&(&**namespace, &**deployment))
+        });
+    }
+    found
+}
+
+/// Registers PEDs: appends what each of them adds to the versions that are there, and returns it; `None` where there is
+/// nothing to register. Who registers at the same time is neither waited for nor lost.
 ///
 /// # Errors
-/// [`StoreError`] when it may not be stored; registering it again is safe.
-pub async fn register(store: &dyn Store, registration: Registration) -> Result<Option<DeploymentConfig>, StoreError> {
-    let subject = &registration.ped.subject;
-    let query = query::versions_of(&[(subject.namespace.clone(), subject.deployment.clone())]);
-    let registered: Vec<DeploymentConfig> = store.fetch(&query).await?.read()?;
-    let next = registration.next(&registered);
-    if let Some(version) = &next {
-        store.append(Arc::new([Record::Version(Box::new(version.clone()))])).await?;
+/// [`StoreError`] when some of it may not be stored; registering it again is safe.
+pub async fn register(
+    registry: &dyn Registry,
+    registrations: Vec<Registration>,
+) -> Result<Vec<Option<Version>>, StoreError> {
+    let deployment = |Subject { namespace, deployment, .. }: &Subject| (namespace.clone(), deployment.clone());
+    let deployments: BTreeSet<Deployment> = registrations.iter().map(|one| deployment(&one.ped.subject)).collect();
+    let deployments: Vec<Deployment> = deployments.into_iter().collect();
+    if deployments.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(next)
+    let additions = additions(registrations, registry.versions(Some(&deployments)).await?);
+    let versions: Vec<Version> = additions.iter().flatten().cloned().collect();
+    if !versions.is_empty() {
+        registry.append_versions(&versions).await?;
+    }
+    Ok(additions)
 }

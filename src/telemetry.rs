@@ -1,9 +1,8 @@
 //! What is seen from outside: logs, to standard error, without payloads, e-mail addresses or IP addresses; and metrics.
 
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
-
-use crate::config::LogFormat;
 
 mod cloud_logging;
 pub mod metrics;
@@ -13,6 +12,16 @@ pub const COMMIT: &str = env!("BUILT_FROM_COMMIT");
 
 /// Version and commit, for `--version`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILT_FROM_COMMIT"), ")");
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, in the fields that Cloud Logging reads.
+    Json,
+}
 
 /// Starts logging at a level, or at what `RUST_LOG` says. Called once.
 pub fn start(format: LogFormat, level: &str) {

@@ -15,7 +15,7 @@ locals {
       now      = "CURRENT_TIMESTAMP()"
       text     = "STRING"
       calendar = "UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day"
-    }), "/MICROS\\(([^)]*)\\)/", "UNIX_MICROS($1)")
+    }), "/MICROS_OF\\(([^)]*)\\)/", "UNIX_MICROS($1)")
   }
   uses = {
     for view in local.view_names : view => [for other in local.view_names : other if can(regex("@dataset\\.${other}\\b", local.view_texts[view]))]

@@ -91,7 +91,7 @@ resource "google_cloud_run_v2_service" "this" {
     }
   }
 
-  depends_on = [google_bigquery_table.tables, google_bigquery_table.views_of_views_of_views]
+  depends_on = [google_bigquery_table.tables, google_bigquery_table.views]
 }
 
 resource "google_cloud_run_v2_worker_pool" "this" {
@@ -131,7 +131,7 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     }
   }
 
-  depends_on = [google_bigquery_table.tables, google_bigquery_table.views_of_views_of_views]
+  depends_on = [google_bigquery_table.tables, google_bigquery_table.views]
 }
 
 # Push: one identity that may do nothing but invoke this service.

@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
-use super::{PedPath, open_store, register_peds, report};
+use super::{PedPath, open_store, peds_to_register, report};
 use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;
-use crate::ped::history::Limits;
+use crate::ped::limits::Limits;
 use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy};
 use crate::source::files;
-use crate::store::query;
 use crate::store::sqlite::Sqlite;
+use crate::store::{Registry, register};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -38,12 +38,12 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let files = files::expand(&args.inputs)?;
     let scratch = Sqlite::in_memory()?;
-    register_peds(&args.ped, &scratch, config, Utc::now()).await?;
-    let mut versions = query::versions(&scratch).await?;
+    register(&scratch, peds_to_register(&args.ped, config, Utc::now())?).await?;
+    let mut claims = scratch.claims(None).await?;
     if let Some(store) = open_store(args.store, config).await? {
-        versions.extend(query::versions(&*store).await?);
+        claims.extend(store.claims(None).await?);
     }
-    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(&versions));
+    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(claims));
     let mut found = false;
     let mut failed = None;
     files::read(&files, |chunk| {

@@ -1,16 +1,18 @@
 //! `pedwatch ped validate|register|list|history|schema`.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::{Format, Usage, parse_time, read_peds, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Registration;
-use crate::ped::{Located, SCHEMA};
-use crate::store::query;
+use crate::ped::limits::Limits;
+use crate::ped::version::{Registration, Version, history};
+use crate::ped::{Clusters, Located, SCHEMA, Subject};
+use crate::pipeline;
 use crate::store::row::DeploymentConfig;
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,7 +54,7 @@ pub(super) struct Register {
     #[arg(long, value_name = "WHY")]
     reason: String,
     /// From when they apply; now, if not given
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_effect)]
     effective_at: Option<DateTime<Utc>>,
     /// Where they come from, such as a commit; the file's name is added
     #[arg(long, value_name = "REF")]
@@ -72,12 +74,21 @@ pub(super) struct Output {
     format: Format,
 }
 
+/// From 2000 to 2100: what else would be a slip of the pen.
+fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = parse_time(text)?;
+    match time.year() {
+        2000..2100 => Ok(time),
+        _ => Err(format!("{text:?} is out of range; expected a time from 2000 to 2100")),
+    }
+}
+
 fn parse_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok((namespace.to_owned(), name.to_owned()))
         }
-        _ => Err("it would be NAMESPACE/DEPLOYMENT".to_owned()),
+        _ => Err("expected NAMESPACE/DEPLOYMENT".to_owned()),
     }
 }
 
@@ -94,12 +105,12 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Register(args) => return register(args, config).await,
         Command::List { output } => {
-            let versions = query::versions(&*require_store(output.store, config).await?).await?;
+            let versions = require_store(output.store, config).await?.versions(None).await?;
             print(&in_force(versions, Utc::now()), output.format)?;
         }
         Command::History { deployment: (namespace, name), output } => {
-            let wanted = query::versions_of(&[(namespace.clone(), name.clone())]);
-            let versions = require_store(output.store, config).await?.fetch(&wanted).await?.read()?;
+            let wanted = [(namespace.clone(), name.clone())];
+            let versions = history(require_store(output.store, config).await?.versions(Some(&wanted)).await?);
             if versions.is_empty() {
                 return Err(
                     Usage(format!("nothing is registered for {namespace}/{name}; see pedwatch ped list")).into()
@@ -126,64 +137,76 @@ fn valid(files: &[PathBuf], config: &Config) -> Result<Option<Vec<Located>>> {
 }
 
 async fn register(args: Register, config: &Config) -> Result<ExitCode> {
-    let store = require_store(args.store, config).await?;
+    let store = require_store(args.store.clone(), config).await?;
     let Some(peds) = valid(&args.files, config)? else { return Ok(ExitCode::FAILURE) };
     let now = Utc::now();
-    for Located { ped, file, .. } in peds {
-        let subject = ped.subject.clone();
-        let source = args.source.iter().cloned().chain([file.display().to_string()]).collect::<Vec<_>>().join(":");
-        let registration = Registration {
-            ped,
-            effective_at: args.effective_at.unwrap_or(now),
-            now,
-            updated_by: args.updated_by.clone(),
-            reason: Some(args.reason.clone()),
-            source: Some(source),
-        };
-        report::text(&match crate::store::register(&*store, registration).await? {
-            None => format!("{subject}: unchanged, nothing to register\n"),
-            Some(version) => format!(
-                "{subject}: at most {} replicas from {} (first applied for {})\n",
-                version.max_replicas.unwrap_or_default(),
-                crate::id::time(version.timestamp),
+    let subjects: Vec<Subject> = peds.iter().map(|located| located.ped.subject.clone()).collect();
+    let registrations = peds.into_iter().map(|located| registration(located, &args, now)).collect();
+    let registered = pipeline::register::register(&*store, &config.policy, registrations, now).await?;
+    let mut lines = String::new();
+    for (subject, version) in subjects.iter().zip(&registered.versions) {
+        // Writing to a String cannot fail.
+        let _ = match version {
+            None => writeln!(lines, "{subject}: unchanged, nothing to register"),
+            Some(version) => writeln!(
+                lines,
+                "{subject}: at most {} replicas from {} (first applied for {})",
+                version.terms.max_replicas.unwrap_or_default(),
+                crate::id::time(version.effective_at),
                 version.initial_max_replicas
             ),
-        })?;
+        };
     }
+    if !registered.raised.is_empty() {
+        let _ = writeln!(lines, "{} alerts were raised by it; see the view alerts", registered.raised.len());
+    }
+    report::text(&lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The last version of each subject that has begun to apply; `versions` are ordered by subject and time.
-fn in_force(versions: Vec<DeploymentConfig>, now: DateTime<Utc>) -> Vec<DeploymentConfig> {
-    let mut latest: Vec<DeploymentConfig> = Vec::new();
-    for version in versions.into_iter().filter(|version| version.timestamp <= now) {
-        let subject =
-            |row: &DeploymentConfig| (row.namespace.clone(), row.deployment_name.clone(), row.cluster_name.clone());
-        match latest.last_mut() {
-            Some(last) if subject(last) == subject(&version) => *last = version,
-            _ => latest.push(version),
-        }
+fn registration(Located { ped, file, .. }: Located, args: &Register, now: DateTime<Utc>) -> Registration {
+    let source = args.source.iter().cloned().chain([file.display().to_string()]).collect::<Vec<_>>().join(":");
+    Registration {
+        ped,
+        effective_at: args.effective_at.unwrap_or(now),
+        explicit: args.effective_at.is_some(),
+        now,
+        updated_by: args.updated_by.clone(),
+        reason: Some(args.reason.clone()),
+        source: Some(source),
     }
-    latest
 }
 
-fn print(versions: &[DeploymentConfig], format: Format) -> Result<()> {
+/// The versions by whose limits writes are judged now, of each scope its own.
+fn in_force(versions: Vec<Version>, now: DateTime<Utc>) -> Vec<Version> {
+    let limits = Limits::new(&versions);
+    let is_in_force =
+        |version: &Version| limits.of_scope(&version.subject, now).is_some_and(|limit| limit.limit_id == version.id);
+    history(versions).into_iter().filter(is_in_force).collect()
+}
+
+fn print(versions: &[Version], format: Format) -> Result<()> {
     if format != Format::Table {
-        return report::rows(versions, format);
+        let rows: Vec<DeploymentConfig> = versions.iter().map(DeploymentConfig::from).collect();
+        return report::rows(&rows, format);
     }
     let headings = ["deployment", "cluster", "owner", "from", "max", "initial", "by", "why", "what changed"];
     let mut table = report::table(&headings);
     for version in versions {
+        let Version { subject, terms, .. } = version;
         table.add_row([
-            format!("{}/{}", version.namespace, version.deployment_name),
-            version.cluster_name.clone().unwrap_or_else(|| "any".to_owned()),
-            version.user_id.clone(),
-            report::short(version.timestamp),
-            version.max_replicas.map_or_else(|| "retired".to_owned(), |max| max.to_string()),
+            format!("{}/{}", subject.namespace, subject.deployment),
+            match &subject.clusters {
+                Clusters::Any => "any".to_owned(),
+                clusters => clusters.to_string(),
+            },
+            terms.owner.clone(),
+            report::short(version.effective_at),
+            terms.max_replicas.map_or_else(|| "retired".to_owned(), |max| max.to_string()),
             version.initial_max_replicas.to_string(),
             version.updated_by.clone(),
-            version.change_reason.clone().unwrap_or_default(),
-            version.change_patch.clone().unwrap_or_else(|| "first version".to_owned()),
+            version.reason.clone().unwrap_or_default(),
+            version.change.as_ref().map_or_else(|| "first version".to_owned(), ToString::to_string),
         ]);
     }
     report::text(&format!("{table}\n"))

@@ -8,7 +8,7 @@ use chrono::Utc;
 
 use super::{Format, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Limits;
+use crate::ped::limits::Limits;
 use crate::pipeline::again::judge_again;
 use crate::pipeline::quarantine::{Held, held, raw};
 use crate::pipeline::{Pipeline, append};
@@ -81,7 +81,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
 
 async fn replay(store: Arc<dyn Store>, ids: &[String], config: &Config) -> Result<ExitCode> {
     let rows = query::quarantined(&*store, ids).await?;
-    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(&query::versions(&*store).await?));
+    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(store.claims(None).await?));
     let now = Utc::now();
     let (mut again, mut still) = (Vec::new(), 0_u64);
     for row in &rows {

@@ -10,10 +10,12 @@ use anyhow::Result;
 use chrono::Utc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Format, PedPath, Usage, open_store, register_peds, report};
+use super::{Format, PedPath, Usage, open_store, peds_to_register, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::history::Limits;
+use crate::ped::limits::Limits;
 use crate::pipeline::Pipeline;
+use crate::pipeline::chunk::Chunk;
+use crate::pipeline::register::register;
 use crate::pipeline::replay::replay;
 use crate::policy::Severity;
 use crate::source::files;
@@ -38,6 +40,9 @@ pub(super) struct Args {
     /// Exit with 3 when an alert at least this severe was found
     #[arg(long, value_name = "SEVERITY")]
     fail_on: Option<Severity>,
+    /// Show changes of what is out of scope too ([scope] in the configuration)
+    #[arg(long)]
+    out_of_scope: bool,
     /// Log files (an entry, an array, NDJSON and more; also .gz and .zst), folders of them, or - for standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
@@ -59,20 +64,24 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
             Arc::new(Sqlite::in_memory()?)
         }
     };
-    register_peds(&args.ped, &*store, config, now).await?;
-    let limits = Limits::new(&query::versions(&*store).await?);
+    register(&*store, &config.policy, peds_to_register(&args.ped, config, now)?, now).await?;
+    let limits = Limits::new(store.claims(None).await?);
     let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
     let progress = Progress::new(files::size_bytes(&files));
-    let tally = replay(files, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
+    let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);
+    let tally = replay(read, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
     progress.finish();
     let counts = query::counts(&*store, now).await?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     match args.format {
         Format::Json => report::text(&format!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
-        Format::Ndjson => report::ndjson(&query::report(&*store, now, usize::MAX).await?)?,
-        Format::Table => {
-            report::story(&query::report(&*store, now, report::ROWS_MAX).await?, &tally, &counts, elapsed_seconds)?
-        }
+        Format::Ndjson => report::ndjson(&query::report(&*store, now, usize::MAX, args.out_of_scope).await?)?,
+        Format::Table => report::story(
+            &query::report(&*store, now, report::ROWS_MAX, args.out_of_scope).await?,
+            &tally,
+            &counts,
+            elapsed_seconds,
+        )?,
     }
     let worst = match (args.fail_on, tally.span) {
         (Some(_), Some(span)) => query::worst(&*store, span).await?,

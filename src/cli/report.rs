@@ -58,6 +58,7 @@ pub(super) fn summary(tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> J
     json!({
         "entries": tally.entries,
         "events": counts.events,
+        "out_of_scope": counts.out_of_scope,
         "duplicates": tally.duplicates(counts),
         "ignored": ignored,
         "quarantined": counts.quarantined,
@@ -94,9 +95,13 @@ pub(super) fn story(report: &RunReport, tally: &Tally, counts: &Counts, elapsed_
     let (Tally { entries, bytes, .. }, Counts { events, quarantined, .. }) = (tally, counts);
     let (alerts, duplicates): (u64, u64) = (counts.alerts.values().sum(), tally.duplicates(counts));
     let ignored: u64 = tally.ignored.values().sum();
+    let scope = match counts.out_of_scope {
+        0 => String::new(),
+        events => format!("; {events} of the events out of scope (--out-of-scope shows them)"),
+    };
     out.push_str(&format!(
         "{entries} entries ({bytes} bytes) in {elapsed_seconds:.2} s: {events} events, {alerts} alerts, {ignored} ignored, \
-         {duplicates} duplicates, {quarantined} quarantined\n",
+         {duplicates} duplicates, {quarantined} quarantined{scope}\n",
     ));
     text(&out)
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -33,16 +34,18 @@ pub(super) async fn serve(args: Args, config: &Config) -> Result<ExitCode> {
     let shutdown = Shutdown::on_signal()?;
     let trace_project = trace_project(args.store.as_ref().or(config.store.as_ref()));
     let (consumer, health) = start(args, config, &shutdown).await?;
-    push::serve(&config.push, trace_project, consumer, health, shutdown).await?;
+    push::serve(&config.push, trace_project, Arc::clone(&consumer), health, shutdown).await?;
+    finish(&consumer).await;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn pull(args: PullArgs, config: &Config) -> Result<ExitCode> {
-    let missing = || Usage("no subscription; it would be --subscription, or pull.subscription".to_owned());
+    let missing = || Usage("no subscription; expected --subscription, or pull.subscription".to_owned());
     let subscription = args.subscription.as_ref().or(config.pull.subscription.as_ref()).ok_or_else(missing)?;
     let shutdown = Shutdown::on_signal()?;
     let (consumer, _) = start(args.store, config, &shutdown).await?;
-    puller::pull(&config.pull, subscription, consumer, shutdown).await?;
+    puller::pull(&config.pull, subscription, Arc::clone(&consumer), shutdown).await?;
+    finish(&consumer).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -59,7 +62,13 @@ async fn start(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Arc<
     Ok((consumer, health))
 }
 
-async fn refresh(consumer: Arc<Consumer>, every: std::time::Duration) {
+/// Judges what is left for the next reading of limits. Cloud Run gives 2 s more than is taken to drain; what is not done in
+/// them, the next instance does.
+async fn finish(consumer: &Consumer) {
+    let _ = tokio::time::timeout(Duration::from_millis(1_500), consumer.finish(chrono::Utc::now())).await;
+}
+
+async fn refresh(consumer: Arc<Consumer>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first tick comes at once, and the limits have just been read.

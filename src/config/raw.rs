@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigError, ConsumerConfig, LogFormat, Origin, PullConfig, PushAuth, PushConfig};
+use super::{Config, ConfigError, ConsumerConfig, Origin};
 use crate::policy::{AlertType, Policy, Routes, Scope, Severities, Severity};
+use crate::source::pull::PullConfig;
+use crate::source::push::{PushAuth, PushConfig};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
+use crate::telemetry::LogFormat;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -345,7 +348,7 @@ impl RawPull {
                 return Err(ConfigError::Invalid {
                     key: "pull.subscription",
                     value: format!("{:?}", self.subscription),
-                    wanted: "it would be \"projects/PROJECT/subscriptions/NAME\"".to_owned(),
+                    wanted: "expected \"projects/PROJECT/subscriptions/NAME\"".to_owned(),
                 });
             }
         };
@@ -382,7 +385,7 @@ fn url(key: &'static str, text: String) -> Result<Option<String>, ConfigError> {
     if text.is_empty() || text.starts_with("http://") || text.starts_with("https://") {
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
-    let wanted = "it would be a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned();
+    let wanted = "expected a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned();
     Err(ConfigError::Invalid { key, value: format!("{text:?}"), wanted })
 }
 
@@ -395,7 +398,7 @@ fn within(key: &'static str, value: i64, range: RangeInclusive<u32>) -> Result<u
     u32::try_from(value).ok().filter(|value| range.contains(value)).ok_or_else(|| ConfigError::Invalid {
         key,
         value: value.to_string(),
-        wanted: format!("it would be from {} to {}", range.start(), range.end()),
+        wanted: format!("expected from {} to {}", range.start(), range.end()),
     })
 }
 
@@ -403,11 +406,11 @@ impl Raw {
     pub(super) fn validate(self, origins: BTreeMap<String, (String, Origin)>) -> Result<Config, ConfigError> {
         let RawPlatform { min_replicas, max_replicas, allow_zero } = self.platform;
         if min_replicas < 0 {
-            let wanted = "it would be 0 or more".to_owned();
+            let wanted = "expected 0 or more".to_owned();
             return Err(ConfigError::Invalid { key: "platform.min_replicas", value: min_replicas.to_string(), wanted });
         }
         if max_replicas < min_replicas || max_replicas > i64::from(i32::MAX) {
-            let wanted = format!("it would be from {min_replicas} (platform.min_replicas) to {}", i32::MAX);
+            let wanted = format!("expected from {min_replicas} (platform.min_replicas) to {}", i32::MAX);
             return Err(ConfigError::Invalid { key: "platform.max_replicas", value: max_replicas.to_string(), wanted });
         }
         let store = match self.store.url.as_str() {
@@ -415,7 +418,7 @@ impl Raw {
             url => Some(url.parse().map_err(|_| ConfigError::Invalid {
                 key: "store.url",
                 value: format!("{url:?}"),
-                wanted: "it would be \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
+                wanted: "expected \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
             })?),
         };
         let bigquery = self.bigquery.validate()?;

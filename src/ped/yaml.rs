@@ -7,13 +7,16 @@ use std::path::Path;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Value as Json};
 
-use super::{Fault, Located, Ped, Subject, quantity};
+use super::{Clusters, Fault, Located, Ped, Subject, Terms, quantity};
 
 const API_VERSION: &str = "pedwatch/v1";
 const KIND: &str = "Ped";
 
-/// Longest name of a Deployment (a DNS subdomain); a namespace and a cluster are at most 63 and 40.
+/// Longest name of a Deployment (a DNS subdomain); a namespace has at most 63 characters.
 const NAME_MAX: usize = 253;
+
+/// Longest name of a cluster: <https://cloud.google.com/kubernetes-engine/docs/reference/rest/v1/projects.locations.clusters>.
+const CLUSTER_MAX: usize = 40;
 
 /// Reads one file, which may hold several documents. A document with a fault gives no PED.
 pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Located>, Vec<Fault>) {
@@ -32,7 +35,7 @@ pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Lo
         }
     };
     if documents.is_empty() {
-        let message = "is empty; it would hold a document of kind Ped".to_owned();
+        let message = "is empty; expected a document of kind Ped".to_owned();
         faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
     }
     let mut located = Vec::new();
@@ -92,23 +95,38 @@ impl Reader<'_> {
         self.nothing_else(top, &["apiVersion", "kind", "metadata", "spec"]);
         let identity = metadata.and_then(|node| self.metadata(node));
         let spec = spec.and_then(|node| self.spec(node));
-        let ((subject, owner), spec) = (identity?, spec?);
-        Some(Ped { subject, owner, ..spec })
+        let ((subject, owner), terms) = (identity?, spec?);
+        Some(Ped { subject, terms: Terms { owner, ..terms } })
     }
 
     fn metadata(&mut self, node: &Node<'_>) -> Option<(Subject, String)> {
         let mut section = self.section("metadata", node)?;
-        let namespace = self.name(&mut section, "namespace", 63, true);
-        let deployment = self.name(&mut section, "deployment", NAME_MAX, true);
-        let cluster = self.name(&mut section, "cluster", 40, false);
+        let namespace = self.name(&mut section, "namespace", 63);
+        let deployment = self.name(&mut section, "deployment", NAME_MAX);
+        let clusters = self.clusters(&mut section);
         let owner = self.required(&mut section, "owner", "the user or team that is charged");
         let owner = owner.and_then(|node| self.text("metadata.owner", node, "the user or team that is charged"));
         self.nothing_else(section, &["namespace", "deployment", "cluster", "owner"]);
-        Some((Subject { namespace: namespace?, deployment: deployment?, cluster }, owner?))
+        Some((Subject { namespace: namespace?, deployment: deployment?, clusters: clusters? }, owner?))
     }
 
-    /// A [`Ped`] whose subject and owner are still to come.
-    fn spec(&mut self, node: &Node<'_>) -> Option<Ped> {
+    /// `metadata.cluster`: none for any, a name, or the path of one cluster. `None` only with a fault.
+    fn clusters(&mut self, section: &mut Section<'_, '_>) -> Option<Clusters> {
+        let Some(node) = section.take("cluster") else { return Some(Clusters::Any) };
+        let read = scalar_text(node).and_then(|text| {
+            let clusters = Clusters::path(&text).unwrap_or(Clusters::Named(text));
+            is_cluster(&clusters).then_some(clusters)
+        });
+        if read.is_none() {
+            let wanted = "expected a cluster's name, at most 40 lower-case letters, digits, '-' and '.', or \
+                          projects/PROJECT/locations/LOCATION/clusters/NAME";
+            self.fault(line_of(node), "metadata.cluster", format!("is {}; {wanted}", shown(node)));
+        }
+        read
+    }
+
+    /// The [`Terms`], whose owner is still to come.
+    fn spec(&mut self, node: &Node<'_>) -> Option<Terms> {
         let mut section = self.section("spec", node)?;
         let min = section.take("minReplicas").map(|node| (node, self.replicas("spec.minReplicas", node)));
         let max = self.required(&mut section, "maxReplicas", "the most replicas wanted");
@@ -119,7 +137,7 @@ impl Reader<'_> {
             self.fault(
                 line_of(node),
                 "spec.minReplicas",
-                format!("is {min}, above spec.maxReplicas ({max}); it would be at most that"),
+                format!("is {min}, above spec.maxReplicas ({max}); expected at most that"),
             );
         }
         let image = section.take("image").and_then(|node| self.text("spec.image", node, "an image reference"));
@@ -127,11 +145,10 @@ impl Reader<'_> {
         let environment = section.take("environment").map(|node| self.environment(node)).unwrap_or_default();
         let volumes = section.take("volumes").map(|node| self.volumes(node)).unwrap_or_default();
         self.nothing_else(section, &["minReplicas", "maxReplicas", "image", "resources", "environment", "volumes"]);
-        Some(Ped {
-            subject: Subject { namespace: String::new(), deployment: String::new(), cluster: None },
+        Some(Terms {
             owner: String::new(),
             min_replicas: min.and_then(|(_, min)| min),
-            max_replicas: max?.1?,
+            max_replicas: Some(max?.1?),
             image,
             limits,
             requests,
@@ -156,7 +173,7 @@ impl Reader<'_> {
                 self.fault(
                     line,
                     format!("spec.resources.requests.{name}"),
-                    format!("is {request}, above its limit of {text}; it would be at most that"),
+                    format!("is {request}, above its limit of {text}; expected at most that"),
                 );
             }
         }
@@ -170,11 +187,11 @@ impl Reader<'_> {
         for (name, (_, node)) in section.entries {
             let key = format!("{key}.{name}");
             let Some(text) = scalar_text(node) else {
-                self.fault(line_of(node), key, "is not a quantity; it would be one such as 500m, 2 or 4Gi");
+                self.fault(line_of(node), key, "is not a quantity; expected one such as 500m, 2 or 4Gi");
                 continue;
             };
             if quantity::parse(&text).is_none() {
-                self.fault(line_of(node), key, format!("is {text:?}; it would be a quantity such as 500m, 2 or 4Gi"));
+                self.fault(line_of(node), key, format!("is {text:?}; expected a quantity such as 500m, 2 or 4Gi"));
             }
             quantities.insert(name, text);
         }
@@ -192,7 +209,7 @@ impl Reader<'_> {
                 None => self.fault(
                     line_of(node),
                     format!("spec.environment.{name}"),
-                    "is not a plain value; it would be a string",
+                    "is not a plain value; expected a string",
                 ),
             }
         }
@@ -210,7 +227,7 @@ impl Reader<'_> {
                 _ => self.fault(
                     line_of(node),
                     format!("spec.volumes.{name}"),
-                    "is not a volume; it would be a mapping, such as {path: /tmp}",
+                    "is not a volume; expected a mapping, such as {path: /tmp}",
                 ),
             }
         }
@@ -219,7 +236,7 @@ impl Reader<'_> {
 
     fn replicas(&mut self, key: &str, node: &Node<'_>) -> Option<i64> {
         let (least, most) = (self.platform.start(), self.platform.end());
-        let wanted = format!("it would be a whole number from {least} to {most}");
+        let wanted = format!("expected a whole number from {least} to {most}");
         match &node.data {
             YamlData::Value(Scalar::Integer(replicas)) if self.platform.contains(replicas) => Some(*replicas),
             _ => {
@@ -233,26 +250,17 @@ impl Reader<'_> {
         if let Some(node) = self.required(section, name, value)
             && scalar_text(node).as_deref() != Some(value)
         {
-            self.fault(line_of(node), section.path(name), format!("is {}; it would be {value}", shown(node)));
+            self.fault(line_of(node), section.path(name), format!("is {}; expected {value}", shown(node)));
         }
     }
 
     /// A DNS label or subdomain, as Kubernetes wants its names.
-    fn name(&mut self, section: &mut Section<'_, '_>, name: &str, longest: usize, required: bool) -> Option<String> {
-        let wanted =
-            format!("it would be a Kubernetes name: lower-case letters, digits, '-' and '.', at most {longest}");
-        let node = if required { self.required(section, name, "a Kubernetes name") } else { section.take(name) }?;
-        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        match scalar_text(node) {
-            Some(text)
-                if text.len() <= longest
-                    && text.starts_with(letter)
-                    && text.ends_with(letter)
-                    && text.chars().all(|c| letter(c) || c == '-' || c == '.') =>
-            {
-                Some(text)
-            }
-            _ => {
+    fn name(&mut self, section: &mut Section<'_, '_>, name: &str, longest: usize) -> Option<String> {
+        let wanted = format!("expected a Kubernetes name: lower-case letters, digits, '-' and '.', at most {longest}");
+        let node = self.required(section, name, "a Kubernetes name")?;
+        match scalar_text(node).filter(|text| is_name(text, longest)) {
+            Some(text) => Some(text),
+            None => {
                 self.fault(line_of(node), section.path(name), format!("is {}; {wanted}", shown(node)));
                 None
             }
@@ -262,7 +270,7 @@ impl Reader<'_> {
     fn text(&mut self, key: &str, node: &Node<'_>, wanted: &str) -> Option<String> {
         let text = scalar_text(node).filter(|text| !text.trim().is_empty());
         if text.is_none() {
-            self.fault(line_of(node), key, format!("is {}; it would be {wanted}", shown(node)));
+            self.fault(line_of(node), key, format!("is {}; expected {wanted}", shown(node)));
         }
         text
     }
@@ -270,14 +278,14 @@ impl Reader<'_> {
     fn required<'s, 'n>(&mut self, section: &mut Section<'s, 'n>, name: &str, wanted: &str) -> Option<&'s Node<'n>> {
         let node = section.take(name);
         if node.is_none() {
-            self.fault(section.line, section.path(name), format!("is missing; it would be {wanted}"));
+            self.fault(section.line, section.path(name), format!("is missing; expected {wanted}"));
         }
         node
     }
 
     fn section<'s, 'n>(&mut self, key: &str, node: &'s Node<'n>) -> Option<Section<'s, 'n>> {
         let YamlData::Mapping(mapping) = &node.data else {
-            self.fault(line_of(node), key, format!("is {}; it would be a mapping", shown(node)));
+            self.fault(line_of(node), key, format!("is {}; expected a mapping", shown(node)));
             return None;
         };
         let mut entries = BTreeMap::new();
@@ -294,11 +302,28 @@ impl Reader<'_> {
 
     fn nothing_else(&mut self, section: Section<'_, '_>, known: &[&str]) {
         for (name, (line, _)) in &section.entries {
-            self.fault(
-                *line,
-                section.path(name),
-                format!("is no key of a Ped; it would be one of {}", known.join(", ")),
-            );
+            self.fault(*line, section.path(name), format!("is no key of a Ped; expected one of {}", known.join(", ")));
+        }
+    }
+}
+
+fn is_name(text: &str, longest: usize) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= longest
+        && text.starts_with(letter)
+        && text.ends_with(letter)
+        && text.chars().all(|c| letter(c) || c == '-' || c == '.')
+}
+
+fn is_cluster(clusters: &Clusters) -> bool {
+    match clusters {
+        Clusters::Any => true,
+        Clusters::Named(name) => is_name(name, CLUSTER_MAX),
+        Clusters::One { project, location, name } => {
+            // Projects under a domain are called `example.com:acme-prod`.
+            let (domain, id) = project.split_once(':').unwrap_or(("example.com", project));
+            let is_plain = |text: &str| is_name(text, 63);
+            is_plain(domain) && is_plain(id) && is_plain(location) && is_name(name, CLUSTER_MAX)
         }
     }
 }

@@ -87,5 +87,7 @@ fn identity(found: &Unraised) -> String {
     }
     let object = uid.map_or_else(|| found.object_names(), str::to_owned);
     let text = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
-    id(&[found.alert_type.as_str(), &object, &text(max), &text(initial), &crate::id::time(found.alert_time)])
+    let began = crate::id::time(found.alert_time);
+    // The number too: which one stood then may change with what comes late.
+    id(&[found.alert_type.as_str(), &object, &text(found.replicas), &text(max), &text(initial), &began])
 }

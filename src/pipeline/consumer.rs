@@ -10,14 +10,16 @@ use chrono::{DateTime, Duration, Utc};
 use super::again::judge_again;
 use super::message::{Envelope, Message};
 use super::quarantine::{must_be_stored, refusals};
+use super::reading::{Judged, MARGIN, Readings};
 use super::{Assessed, Pipeline};
 use crate::audit::{DecodeError, Decoded, Ignored};
 use crate::id;
 use crate::names::Named;
-use crate::ped::history::Limits;
+use crate::ped::Deployment;
+use crate::ped::limits::Limits;
 use crate::policy::Policy;
 use crate::store::batch::{Batcher, Batching};
-use crate::store::row::{AlertLog, Record, ReplicaEvent, Watermark};
+use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Store, StoreError, query};
 use crate::telemetry::metrics::Metrics;
 
@@ -48,9 +50,6 @@ pub fn disposition(handled: &Result<Handled, StoreError>) -> Disposition {
     }
 }
 
-/// Namespace and name of a Deployment.
-type Deployment = (String, String);
-
 /// A message as a source delivers it.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'m> {
@@ -74,14 +73,9 @@ pub struct Consumer {
     wanted: Mutex<BTreeSet<Deployment>>,
     /// Held while versions are read.
     reading: tokio::sync::Mutex<()>,
-    /// Namespaces that are judged at the next reading.
-    due: Mutex<BTreeSet<String>>,
-    /// Until when limits have been held against the writes.
-    judged_through: Mutex<Option<DateTime<Utc>>>,
+    /// What the next reading of all limits owes.
+    readings: Readings,
 }
-
-/// How far back is read again: writers' clocks are apart, and appends take their time.
-const MARGIN: Duration = Duration::minutes(15);
 
 impl Consumer {
     /// Checks the store, reads the limits, and begins to take messages.
@@ -95,8 +89,8 @@ impl Consumer {
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         store.check().await?;
-        let limits = Limits::new(&query::versions(&*store).await?);
-        let judged_through = query::judged_through(&*store).await?;
+        let limits = Limits::new(store.claims(None).await?);
+        let readings = Readings::new(query::judged_through(&*store).await?);
         Ok(Consumer {
             pipeline: Pipeline::new(policy, limits),
             batcher: Batcher::new(Arc::clone(&store), batching, metrics.clone()),
@@ -104,8 +98,7 @@ impl Consumer {
             metrics,
             wanted: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
-            due: Mutex::default(),
-            judged_through: Mutex::new(judged_through),
+            readings,
         })
     }
 
@@ -124,6 +117,7 @@ impl Consumer {
     }
 
     async fn record(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
+        self.read_if_stale(now).await?;
         let begun = Instant::now();
         let message = Message::open(delivery.data);
         if message.several().is_some() {
@@ -166,7 +160,7 @@ impl Consumer {
         if !records.is_empty() {
             self.append(&records, now).await?;
         }
-        self.put_on_the_list(&records, now);
+        self.put_on_the_list(&records, now).await?;
         Ok(match ignored {
             Some(reason) => Handled::Ignored(reason),
             None => Handled::Recorded(records),
@@ -199,16 +193,21 @@ impl Consumer {
 
     /// What was written before a limit of its Deployment that has been judged already, or cannot be judged by itself, is
     /// judged at the next reading of limits.
-    fn put_on_the_list(&self, records: &[Record], now: DateTime<Utc>) {
-        let limits = self.pipeline.limits();
-        let is_due =
-            |event: &ReplicaEvent| event.needs_its_order() || limits.begins_between(event, event.event_time, now);
-        let due = records.iter().filter_map(|record| match record {
-            Record::Event(event) if is_due(event) => Some(event.namespace.clone()),
-            _ => None,
-        });
-        let due: Vec<String> = due.collect();
-        lock(&self.due).extend(due);
+    async fn put_on_the_list(&self, records: &[Record], now: DateTime<Utc>) -> Result<(), StoreError> {
+        let due: Vec<String> = {
+            let limits = self.pipeline.limits();
+            let turns = |event: &ReplicaEvent| {
+                let deployment = event.deployment_name.as_deref().unwrap_or_default();
+                limits.turn_between(&event.namespace, deployment, event.event_time, now)
+            };
+            let due = records.iter().filter_map(|record| match record {
+                Record::Event(event) if event.needs_its_order() || turns(event) => Some(event.namespace.clone()),
+                _ => None,
+            });
+            due.collect()
+        };
+        let mark = async |mark| must_be_stored(&self.batcher.append(vec![Record::Watermark(mark)]).await?);
+        self.readings.put(due, now, mark).await
     }
 
     /// Counts a message, and logs what a person has to know of it: one line an alert.
@@ -247,24 +246,55 @@ impl Consumer {
     /// [`StoreError`] when something cannot be read or raised; it is tried again at the next time.
     pub async fn refresh(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let _reading = self.reading.lock().await;
-        let limits = Limits::new(&query::versions(&*self.store).await?);
-        let since = *lock(&self.judged_through);
-        let mut namespaces = limits.turned_in(since.map(|since| since - MARGIN), now);
+        self.read_all(now).await
+    }
+
+    /// As [`Consumer::refresh`], before the end: where something is owed to the next reading.
+    ///
+    /// # Errors
+    /// As [`Consumer::refresh`]; then another instance does it.
+    pub async fn finish(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if self.readings.owe().await { self.refresh(now).await } else { Ok(()) }
+    }
+
+    /// Nobody judges by limits that were not read for long: an interval may stand still while there are no messages.
+    async fn read_if_stale(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if !self.readings.are_stale(now).await {
+            return Ok(());
+        }
+        let _reading = self.reading.lock().await;
+        // Another message may have had them read.
+        if self.readings.are_stale(now).await { self.read_all(now).await } else { Ok(()) }
+    }
+
+    async fn read_all(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let limits = Limits::new(self.store.claims(None).await?);
+        let since = self.readings.judged_through().await;
+        let turned = limits.turned_in(since.map(|since| since - MARGIN), now);
         self.pipeline.change_limits(|known| *known = limits);
-        // Taken only when it is done: who comes in between is judged twice, which changes nothing.
-        let due = lock(&self.due).clone();
-        namespaces.extend(due.iter().cloned());
-        if !namespaces.is_empty() {
+        // Whoever wrote the watermark had seen what was open for longer than the margin, less its own.
+        let marks = query::marks(&*self.store, since.map(|since| since - MARGIN * 2)).await?;
+        let abandoned = self.readings.abandoned(marks, now);
+        let judged = Judged { turned, owed: self.readings.take().await, abandoned };
+        let done = self.judge(&judged, now).await;
+        if done.is_err() {
+            self.readings.put_back(judged.owed).await;
+        }
+        done
+    }
+
+    async fn judge(&self, judged: &Judged, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if let Some(namespaces) = judged.namespaces() {
             for alert in judge_again(&*self.store, self.pipeline.policy(), &namespaces, now).await? {
                 self.tell(&alert, now);
             }
-            lock(&self.due).retain(|namespace| !due.contains(namespace));
         }
-        if !namespaces.is_empty() || since.is_none_or(|since| now - since > MARGIN) {
-            let mark = Watermark { name: query::JUDGED.to_owned(), through: now, at: now };
-            self.store.append(Arc::new([Record::Watermark(mark)])).await?;
+        let marks = self.readings.marks(judged, now).await;
+        if !marks.is_empty() {
+            let records: Vec<Record> = marks.iter().cloned().map(Record::Watermark).collect();
+            must_be_stored(&self.store.append(records.into()).await?)?;
         }
-        *lock(&self.judged_through) = Some(now);
+        self.readings.finish(&marks, now).await;
         Ok(())
     }
 
@@ -289,9 +319,9 @@ impl Consumer {
             }
             std::mem::take(&mut *wanted).into_iter().collect()
         };
-        match self.store.fetch(&query::versions_of(&wanted)).await.and_then(|found| found.read()) {
-            Ok(versions) => {
-                self.pipeline.change_limits(|known| known.replace(&wanted, &versions));
+        match self.store.claims(Some(&wanted)).await {
+            Ok(claims) => {
+                self.pipeline.change_limits(|known| known.replace(&wanted, claims));
                 Ok(())
             }
             Err(error) => {

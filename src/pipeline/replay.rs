@@ -1,6 +1,5 @@
 //! Replaying log files: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -8,10 +7,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::again::judge_again;
+use super::chunk::Chunk;
 use super::message::Envelope;
 use super::quarantine::unreadable;
 use super::{Assessed, Pipeline, Tally, append};
-use crate::source::files::{self, Chunk};
 use crate::store::Store;
 use crate::store::row::Record;
 
@@ -25,14 +24,14 @@ struct Batch {
     advance_bytes: u64,
 }
 
-/// Reads files, records what they say, and raises what stands in the namespaces that were written to. `progress` hears how
-/// many bytes of the files are done.
+/// Records what files say, and raises what stands in the namespaces that were written to. `read` reads them: it hands on
+/// their chunks until it is told that nobody takes more. `progress` hears how many bytes of the files are done.
 ///
 /// # Errors
-/// When a file cannot be read, or the store does not take what it says. What was read before is recorded, and replaying
+/// When the files cannot be read, or the store does not take what it says. What was read before is recorded, and replaying
 /// it again changes nothing.
 pub async fn replay(
-    files: Vec<PathBuf>,
+    read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
     pipeline: Arc<Pipeline>,
     store: &dyn Store,
     now: DateTime<Utc>,
@@ -42,7 +41,7 @@ pub async fn replay(
     let (chunks, taken) = crossbeam_channel::bounded::<Chunk>(cores);
     let (batches, mut assessed) = mpsc::channel::<Batch>(cores);
     // When the writer fails it drops its end of the queue, and the others stop behind it.
-    let reader = std::thread::spawn(move || files::read(&files, |chunk| chunks.send(chunk).is_ok()));
+    let reader = std::thread::spawn(move || read(&mut |chunk| chunks.send(chunk).is_ok()));
     for _ in 0..cores {
         let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(&pipeline));
         std::thread::spawn(move || {

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 
-use crate::audit::DecodeError;
+use crate::pipeline::chunk::Chunk;
+
+pub use crate::pipeline::chunk::DOCUMENT_MAX_BYTES;
 
 mod cut;
 mod encoding;
@@ -20,70 +22,11 @@ mod window;
 
 use cut::Documents;
 
-/// Longest document that is read whole: above any message that Pub/Sub carries (10 MB) or entry that Logging keeps.
-pub const DOCUMENT_MAX_BYTES: usize = 16 << 20;
-
 /// How much of a longer document is kept to recognise it by.
 const EXCERPT_BYTES: usize = 4 << 10;
 
 /// A chunk is handed on at this size: some hundred entries, so that handing on costs nothing and memory stays small.
 const CHUNK_BYTES: usize = 512 << 10;
-
-/// Some documents of one file, in order.
-#[derive(Debug)]
-pub struct Chunk {
-    /// The file, as it was named; `-` for standard input.
-    pub file: Arc<str>,
-    /// How far this chunk advances in the file, in bytes as they lie on the disk.
-    pub advance_bytes: u64,
-    bytes: Vec<u8>,
-    documents: Vec<Span>,
-}
-
-#[derive(Debug)]
-struct Span {
-    end: usize,
-    line: u64,
-    too_large: Option<u64>,
-    refused: Option<DecodeError>,
-}
-
-/// One document of a chunk.
-#[derive(Debug)]
-pub struct Document<'c> {
-    /// Its bytes; for one that is too large only how it begins.
-    pub bytes: &'c [u8],
-    /// The line it begins on, from 1.
-    pub line: u64,
-    /// How long it is, if it is longer than [`DOCUMENT_MAX_BYTES`].
-    pub too_large: Option<u64>,
-    refused: Option<&'c DecodeError>,
-}
-
-impl Document<'_> {
-    /// Why it cannot even be given to the decoder.
-    pub fn fault(&self) -> Option<DecodeError> {
-        let refused = self.refused.cloned();
-        refused
-            .or(self.too_large.map(|size_bytes| DecodeError::TooLarge { size_bytes, limit_bytes: DOCUMENT_MAX_BYTES }))
-    }
-}
-
-impl Chunk {
-    fn new(file: Arc<str>) -> Self {
-        Chunk { file, advance_bytes: 0, bytes: Vec::new(), documents: Vec::new() }
-    }
-
-    /// Its documents, in order.
-    pub fn documents(&self) -> impl Iterator<Item = Document<'_>> {
-        let mut start = 0;
-        self.documents.iter().map(move |span| {
-            let bytes = self.bytes.get(start..span.end).unwrap_or_default();
-            start = span.end;
-            Document { bytes, line: span.line, too_large: span.too_large, refused: span.refused.as_ref() }
-        })
-    }
-}
 
 /// The files behind what was named: folders are walked in order of name, and only their log files are taken (`.json`,
 /// `.ndjson`, `.jsonl`, `.log`, and `.gz` or `.zst` of these).

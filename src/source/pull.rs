@@ -1,6 +1,7 @@
 //! Streaming pull: messages as fast as they are answered for. The client extends leases, and gives back what is dropped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use chrono::Utc;
@@ -11,9 +12,25 @@ use google_cloud_pubsub::subscriber::handler::Handler;
 use tokio::task::JoinSet;
 
 use super::shutdown::{DRAIN, Shutdown};
-use crate::config::PullConfig;
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
 use crate::pipeline::message::time;
+
+/// The pull subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullConfig {
+    /// `projects/PROJECT/subscriptions/NAME`, if the configuration says it.
+    pub subscription: Option<String>,
+    /// Base URL of another server than Google's.
+    pub endpoint: Option<String>,
+    /// Sends no credentials: for an emulator.
+    pub anonymous: bool,
+    /// Messages that may be waiting for their answer.
+    pub max_outstanding_messages: u32,
+    /// Their size in MiB.
+    pub max_outstanding_mib: u32,
+    /// How long a message is ours without a sign of life; then somebody else gets it.
+    pub lease: Duration,
+}
 
 /// Pulls until it is time to stop, and returns when everything taken is answered for, or after [`DRAIN`].
 ///

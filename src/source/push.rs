@@ -18,7 +18,6 @@ use tracing::Instrument;
 
 use super::health::Health;
 use super::shutdown::{DRAIN, Shutdown};
-use crate::config::{PushAuth, PushConfig};
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
 use crate::pipeline::message::time;
 use crate::store::StoreError;
@@ -31,6 +30,33 @@ pub const PATH: &str = "/pubsub/push";
 
 /// Longest body: a message has up to 10 MB, which base64 makes a third longer, and attributes.
 const BODY_MAX_BYTES: usize = 16 << 20;
+
+/// The push endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushConfig {
+    /// Port to listen on.
+    pub port: u16,
+    /// Who looks at the caller's token.
+    pub auth: PushAuth,
+    /// Requests handled at once; more are told to come again.
+    pub max_in_flight: usize,
+}
+
+/// Who looks at a push request's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushAuth {
+    /// We do: it has to be Google's, for this audience, of this service account.
+    Oidc {
+        /// `aud` of the token: the push subscription's audience, usually the service's URL.
+        audience: String,
+        /// `email` of the token.
+        service_account: String,
+        /// Where Google's keys are.
+        certs_url: String,
+    },
+    /// The platform does, before a request gets here: Cloud Run without unauthenticated access.
+    Platform,
+}
 
 struct Push {
     consumer: Arc<Consumer>,

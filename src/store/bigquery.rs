@@ -53,7 +53,7 @@ impl FromStr for DatasetName {
             {
                 Ok(DatasetName { project: left.to_owned(), dataset: right.to_owned() })
             }
-            _ => Err(format!("{text:?} is not a dataset; it would be PROJECT.DATASET, such as acme-prod.pedwatch")),
+            _ => Err(format!("{text:?} is not a dataset; expected PROJECT.DATASET, such as acme-prod.pedwatch")),
         }
     }
 }

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 
-use super::row::{Cell, Change, DeploymentConfig, Quarantine, RaisedAlert, Row, Watermark, row};
+use super::row::{Cell, Change, ClaimRow, DeploymentConfig, Quarantine, RaisedAlert, Row, Watermark, row};
 use super::{Store, StoreError, schema};
 use crate::audit::ObjectKind;
 use crate::id;
 use crate::names::Named;
+use crate::ped::Deployment;
 use crate::policy::{AlertType, Route, Severity};
 
 /// One question. Values are only ever parameters, `@name` in the text.
@@ -114,16 +115,23 @@ pub async fn quarantined(store: &dyn Store, ids: &[String]) -> Result<Vec<Quaran
     store.fetch(&select::<Quarantine>("quarantined", &rest, parameters)).await?.read()
 }
 
-/// Every registered version, by subject, then oldest first.
-///
-/// # Errors
-/// [`StoreError`] when they cannot be read.
-pub async fn versions(store: &dyn Store) -> Result<Vec<DeploymentConfig>, StoreError> {
-    store.fetch(&select::<DeploymentConfig>("deployment_config", OLDEST_FIRST, Vec::new())).await?.read()
+/// For the versions of some Deployments, or all.
+pub fn versions(of: Option<&[Deployment]>) -> Query {
+    of_deployments::<DeploymentConfig>(of)
 }
 
-/// For the versions of some Deployments (namespace, name) in whichever cluster; at least one.
-pub fn versions_of(deployments: &[(String, String)]) -> Query {
+/// For what the limits of some Deployments, or all, depend on.
+pub fn claims(of: Option<&[Deployment]>) -> Query {
+    of_deployments::<ClaimRow>(of)
+}
+
+/// Deployments that are named in one question; with more of them everything is asked.
+const NAMED_DEPLOYMENTS: usize = 200;
+
+fn of_deployments<R: Row>(of: Option<&[Deployment]>) -> Query {
+    let Some(deployments) = of.filter(|deployments| deployments.len() <= NAMED_DEPLOYMENTS) else {
+        return select::<R>(R::TABLE, "", Vec::new());
+    };
     let mut parameters = Vec::new();
     for (index, (namespace, name)) in deployments.iter().enumerate() {
         // Neither name may hold a slash, so this is as good as two comparisons.
@@ -131,17 +139,19 @@ pub fn versions_of(deployments: &[(String, String)]) -> Query {
     }
     let wanted: Vec<String> = parameters.iter().map(|(name, _)| format!("@{name}")).collect();
     let filter = format!("WHERE namespace || '/' || deployment_name IN ({})", wanted.join(", "));
-    select::<DeploymentConfig>("deployment_config", &format!("{filter} {OLDEST_FIRST}"), parameters)
+    select::<R>(R::TABLE, &filter, parameters)
 }
-
-const OLDEST_FIRST: &str = "ORDER BY namespace, deployment_name, cluster_name, timestamp, updated_at, config_id";
 
 /// How many rows a run was the first to record, told by its `ingested_at`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// In `replica_events`.
+    /// In `judged_events`.
     pub events: u64,
-    /// In `alert_log`, by type.
+    /// Writes, whether they are events or of none of ours.
+    pub writes: u64,
+    /// Of these, what is out of scope.
+    pub out_of_scope: u64,
+    /// Alerts that stand, by type.
     pub alerts: BTreeMap<String, u64>,
     /// In `quarantine`.
     pub quarantined: u64,
@@ -153,8 +163,11 @@ pub struct Counts {
 /// [`StoreError`] when it cannot be read.
 pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, StoreError> {
     let sql = "
-        SELECT 'events' AS what, COUNT(*) AS rows_found
-        FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
+        SELECT 'events' AS what, COUNT(*) AS rows_found FROM ${dataset}.judged_events WHERE ingested_at = @run
+        UNION ALL
+        SELECT 'writes', COUNT(*) FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
+        UNION ALL
+        SELECT 'out_of_scope', COUNT(*) FROM ${dataset}.judged_events WHERE ingested_at = @run AND NOT in_scope
         UNION ALL
         SELECT alert_type, COUNT(*) FROM ${dataset}.alerts WHERE stands AND raised_at = @run GROUP BY alert_type
         UNION ALL
@@ -169,6 +182,8 @@ pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, Sto
         let count = u64::try_from(*count).unwrap_or(0);
         match what.as_str() {
             "events" => counts.events = count,
+            "writes" => counts.writes = count,
+            "out_of_scope" => counts.out_of_scope = count,
             "quarantined" => counts.quarantined = count,
             alert_type => {
                 counts.alerts.insert(alert_type.to_owned(), count);
@@ -189,16 +204,23 @@ pub struct RunReport {
     pub quarantined: Vec<Quarantine>,
 }
 
-/// Reads what a run recorded.
+/// Reads what a run recorded; changes of what is out of scope only if asked for.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn report(store: &dyn Store, run: DateTime<Utc>, at_most: usize) -> Result<RunReport, StoreError> {
+pub async fn report(
+    store: &dyn Store,
+    run: DateTime<Utc>,
+    at_most: usize,
+    out_of_scope: bool,
+) -> Result<RunReport, StoreError> {
     let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
     let recorded = |time: &str, order: &str| format!("WHERE {time} = @run ORDER BY {order} LIMIT {limit}");
     let parameters = || vec![("run".to_owned(), Value::Time(run))];
     let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
-    let changes = select::<Change>("replica_changes", &recorded("ingested_at", "event_time, event_id"), parameters());
+    let changes = recorded("ingested_at", "event_time, event_id, deployment_name");
+    let changes = if out_of_scope { changes } else { changes.replacen("WHERE", "WHERE in_scope AND", 1) };
+    let changes = select::<Change>("replica_changes", &changes, parameters());
     let alerts = recorded("raised_at", worst_first).replacen("WHERE", "WHERE stands AND", 1);
     let alerts = select::<RaisedAlert>("alerts", &alerts, parameters());
     let quarantined =
@@ -329,8 +351,21 @@ pub async fn judged_through(store: &dyn Store) -> Result<Option<DateTime<Utc>>, 
     Ok(marks.first().map(|mark| mark.through))
 }
 
-/// The watermark of judging again.
+/// The watermark of judging again. Those of single instances begin with it.
 pub const JUDGED: &str = "judged";
+
+/// The watermarks of judging again since a time, or all.
+///
+/// # Errors
+/// [`StoreError`] when they cannot be read.
+pub async fn marks(store: &dyn Store, since: Option<DateTime<Utc>>) -> Result<Vec<Watermark>, StoreError> {
+    let (filter, parameters) = match since {
+        Some(since) => (" AND at >= @since", vec![("since".to_owned(), Value::Time(since))]),
+        None => ("", Vec::new()),
+    };
+    let rest = format!("WHERE name LIKE '{JUDGED}%'{filter}");
+    store.fetch(&select::<Watermark>("watermarks", &rest, parameters)).await?.read()
+}
 
 /// All rows of a table or view, as objects of their columns in no particular order. Times and JSON are text.
 ///

@@ -19,7 +19,7 @@ mod watermark;
 
 pub use alert::{AlertLog, RaisedAlert, alert_id};
 pub use change::Change;
-pub use config::DeploymentConfig;
+pub use config::{ClaimRow, DeploymentConfig};
 pub use event::ReplicaEvent;
 pub use metrics::PodMetrics;
 pub use quarantine::{Quarantine, QuarantineKind};

@@ -192,7 +192,7 @@ impl Dialect<'_> {
     pub fn fill(&self, sql: &str) -> String {
         let (before, between, behind) = self.micros;
         let mut filled = String::with_capacity(sql.len());
-        let mut parts = sql.split("MICROS(");
+        let mut parts = sql.split("MICROS_OF(");
         filled.extend(parts.next());
         for part in parts {
             let (column, rest) = part.split_once(')').unwrap_or((part, ""));

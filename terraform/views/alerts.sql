@@ -147,18 +147,26 @@ raised AS (
   WHERE copy = 1
 ),
 about AS (
-  -- What each was raised about: the write that it names, or the one that has the credit for the same version.
+  -- What each was raised about: the write that it names, or the one that has the credit for the same version; and when:
+  -- at that write, or when a limit began or ended on its number.
   SELECT raised.alert_id, MIN(ordered.object_id) AS object_id, MIN(ordered.life) AS life,
-    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id
+    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id,
+    MIN(CASE WHEN raised.alert_time = placed.event_time THEN ordered.event_time ELSE raised.alert_time END) AS about_time
   FROM raised
-  JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id AND NOT placed.dry_run
+  JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
   JOIN ${dataset}.ordered_writes AS ordered
     ON ordered.object_id = placed.object_id AND ordered.life = placed.life
     AND (ordered.write_id = placed.write_id OR ordered.version_rank = placed.version_rank)
   GROUP BY raised.alert_id
 ),
-folded AS (
-  SELECT raised.alert_id, MAX(numbered.object_id) AS object_id, MAX(numbered.segment) AS segment
+matching AS (
+  SELECT raised.alert_id, numbered.object_id, numbered.segment,
+    -- One number can be in several segments of a rule, because limits begin and end on it: the one that was there counts,
+    -- else the nearest.
+    ROW_NUMBER() OVER (
+      PARTITION BY raised.alert_id
+      ORDER BY CASE WHEN numbered.alert_time <= about.about_time THEN 0 ELSE 1 END,
+        ABS(MICROS_OF(numbered.alert_time) - MICROS_OF(about.about_time)), numbered.point DESC) AS distance
   FROM raised
   JOIN about ON about.alert_id = raised.alert_id
   JOIN numbered
@@ -174,7 +182,9 @@ folded AS (
       WHEN 'bypass' THEN numbered.write_id = about.write_id
       ELSE TRUE
     END
-  GROUP BY raised.alert_id
+),
+folded AS (
+  SELECT alert_id, object_id, segment FROM matching WHERE distance = 1
   UNION ALL
   SELECT raised.alert_id, unplaced.object_id, unplaced.write_id
   FROM raised
@@ -201,7 +211,9 @@ SELECT
   segments.is_write, segments.touched, segments.replicas, segments.point_max AS limit_max_replicas,
   segments.point_initial AS limit_initial_max_replicas, segments.point_limit_id AS limit_id, segments.actor,
   segments.on_behalf_of, segments.route, told.raised_at, COALESCE(told.raised, 0) AS raised,
-  COALESCE(told.last_time, segments.alert_time) AS last_time, TRUE AS stands
+  COALESCE(told.last_time, segments.alert_time) AS last_time, TRUE AS stands,
+  -- The name that the first release had for it.
+  told.raised_at AS ingested_at
 FROM segments
 LEFT JOIN told
   ON told.alert_type = segments.alert_type AND told.object_id = segments.object_id AND told.segment = segments.segment
@@ -210,7 +222,8 @@ SELECT
   raised.alert_id, raised.alert_time, raised.alert_type, raised.severity, raised.message, raised.project_id,
   raised.location, raised.cluster_name, raised.namespace, raised.deployment_name, NULL, NULL, NULL, NULL, raised.event_id,
   NULL, TRUE, NULL, raised.replicas, raised.limit_max_replicas, raised.limit_initial_max_replicas, raised.limit_id,
-  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE
+  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE,
+  raised.ingested_at
 FROM raised
 LEFT JOIN folded ON folded.alert_id = raised.alert_id
 WHERE folded.alert_id IS NULL

@@ -7,6 +7,8 @@ WITH shown AS (
   SELECT *,
     MAX(CASE WHEN object_uid IS NOT NULL AND object_state IN ('live', 'terminating') THEN event_time END) OVER life_of AS last_seen,
     MAX(object_uid) OVER life_of AS life_uid,
+    -- What an HPA aimed at when it was last told; what its ending write asks for was never stored.
+    MAX(CASE WHEN target IS NOT NULL AND NOT ends AND NOT dry_run AND outcome <> 'uncertain' THEN CAST(MICROS_OF(event_time) AS ${text}) || ' ' || target END) OVER life_of AS last_target,
     MAX(CASE WHEN NOT dry_run AND outcome <> 'uncertain' THEN event_time END) OVER life_of AS last_time,
     ROW_NUMBER() OVER (
       PARTITION BY object_id, life ORDER BY CASE WHEN ends THEN 0 ELSE 1 END, event_time DESC, event_id) AS number
@@ -15,7 +17,7 @@ WITH shown AS (
 ),
 -- One row for each life: its last end, where it has one that stands.
 lives AS (
-  SELECT *, ends AND (last_seen IS NULL OR MICROS(last_seen) - MICROS(event_time) <= 60000000) AS is_own
+  SELECT *, ends AND (last_seen IS NULL OR MICROS_OF(last_seen) - MICROS_OF(event_time) <= 60000000) AS is_own
   FROM shown
   WHERE number = 1
 ),
@@ -43,7 +45,7 @@ ended AS (
     -- What was born before it, and had not ended because another followed.
     AND COALESCE(lives.starts_at, lives.event_time) < around.event_time
     AND (lives.next_starts_at IS NULL OR lives.next_starts_at > around.event_time)
-    AND (lives.last_seen IS NULL OR MICROS(lives.last_seen) - MICROS(around.event_time) <= 60000000)
+    AND (lives.last_seen IS NULL OR MICROS_OF(lives.last_seen) - MICROS_OF(around.event_time) <= 60000000)
 )
 SELECT
   CASE WHEN is_own THEN write_id ELSE around_write END AS write_id,
@@ -56,6 +58,8 @@ SELECT
   CASE WHEN is_own THEN on_behalf_of ELSE around_behalf END AS on_behalf_of,
   CASE WHEN is_own THEN actor_kind ELSE around_kind END AS actor_kind,
   CASE WHEN is_own THEN route ELSE around_route END AS route,
-  in_scope, cluster_id, object_id, life, target, last_time
+  in_scope, cluster_id, object_id, life,
+  CASE WHEN object_kind = 'Deployment' THEN target END AS target,
+  COALESCE(SUBSTR(last_target, 18), CASE WHEN is_own THEN target END) AS last_target, last_time
 FROM ended
 WHERE nearest = 1 AND (is_own OR around_write IS NOT NULL)

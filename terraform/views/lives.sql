@@ -25,9 +25,9 @@ births AS (
   -- A delete shows no birth. One that is received within a minute behind the birth of another ended the one before that.
   SELECT object_id, life_key, object_uid, first_version, first_time, has_create,
     CASE WHEN shown_at IS NULL AND has_create = 0 AND object_uid IS NOT NULL
-      AND MICROS(first_time) - MICROS(last_shown) <= 60000000 THEN last_shown ELSE COALESCE(shown_at, first_time) END AS born_at,
+      AND MICROS_OF(first_time) - MICROS_OF(last_shown) <= 60000000 THEN last_shown ELSE COALESCE(shown_at, first_time) END AS born_at,
     CASE WHEN shown_at IS NULL AND has_create = 0 AND object_uid IS NOT NULL
-      AND MICROS(first_time) - MICROS(last_shown) <= 60000000 THEN 0 ELSE 1 END AS is_born
+      AND MICROS_OF(first_time) - MICROS_OF(last_shown) <= 60000000 THEN 0 ELSE 1 END AS is_born
   FROM preceded
 ),
 neighbours AS (
@@ -41,11 +41,11 @@ adopted AS (
   -- A create without an answer began the life that was born with it, if that has no create of its own.
   SELECT *,
     object_uid IS NULL AND COALESCE(
-      uid_before IS NOT NULL AND create_before = 0 AND MICROS(born_at) - MICROS(born_before) < 1000000
-        OR uid_after IS NOT NULL AND create_after = 0 AND MICROS(born_after) - MICROS(born_at) <= 60000000, FALSE) AS is_adopted,
+      uid_before IS NOT NULL AND create_before = 0 AND MICROS_OF(born_at) - MICROS_OF(born_before) < 1000000
+        OR uid_after IS NOT NULL AND create_after = 0 AND MICROS_OF(born_after) - MICROS_OF(born_at) <= 60000000, FALSE) AS is_adopted,
     -- A birth is told to the second; such a create tells it better.
     CASE WHEN object_uid IS NOT NULL AND uid_before IS NULL AND born_before IS NOT NULL AND has_create = 0
-      AND MICROS(born_at) - MICROS(born_before) <= 60000000 THEN born_before ELSE born_at END AS starts_at
+      AND MICROS_OF(born_at) - MICROS_OF(born_before) <= 60000000 THEN born_before ELSE born_at END AS starts_at
   FROM neighbours
 )
 SELECT object_id, life_key, object_uid, starts_at,

@@ -15,7 +15,7 @@ WITH claimed AS (
           WHEN operation = 'create' THEN 1
           -- An apply that creates is a patch.
           WHEN operation = 'patch' AND COALESCE(generation, 1) = 1
-            AND MICROS(event_time) - MICROS(born_at) BETWEEN -60000000 AND 999999 THEN 2
+            AND MICROS_OF(event_time) - MICROS_OF(born_at) BETWEEN -60000000 AND 999999 THEN 2
           WHEN touched THEN 2
           ELSE 3
         END,
@@ -28,7 +28,8 @@ counted AS (
   SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
     object_name, object_uid, object_version, touched, operation, outcome, object_state, method_name, replicas,
     min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range, insert_id,
-    cluster_id, object_id, life, version_rank, target, FALSE AS is_end,
+    cluster_id, object_id, life, version_rank, target, CAST(NULL AS ${text}) AS last_target,
+    FALSE AS is_end,
     CASE WHEN version_rank IS NULL THEN generation ELSE version_generation END AS shown_generation,
     MAX(version_rank) OVER (
       PARTITION BY object_id, life ORDER BY event_time, insert_id, event_id ROWS UNBOUNDED PRECEDING) AS rank_before
@@ -37,7 +38,7 @@ counted AS (
   UNION ALL
   SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
     object_name, object_uid, NULL, TRUE, operation, 'stored', 'gone', '', NULL, NULL, TRUE, NULL, actor, on_behalf_of,
-    actor_kind, route, in_scope, FALSE, '', cluster_id, object_id, life, NULL, target, TRUE, NULL, NULL
+    actor_kind, route, in_scope, FALSE, '', cluster_id, object_id, life, NULL, target, last_target, TRUE, NULL, NULL
   FROM ${dataset}.ends
 ),
 positioned AS (
@@ -54,10 +55,12 @@ carried AS (
   SELECT *,
     COUNT(aim) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
     MAX(shown_generation) OVER (life_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_generation,
-    -- What has no generation of its own may have taken one: Scales, what is uncertain or unknown, a deletion that is held.
-    SUM(CASE
-      WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND (outcome <> 'observed' OR operation = 'delete_collection')
-        THEN 1 ELSE 0 END) OVER (life_order ROWS UNBOUNDED PRECEDING) AS without_generation
+    -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
+    SUM(CASE WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
+      THEN 1 ELSE 0 END) OVER (life_order ROWS UNBOUNDED PRECEDING) AS without_generation,
+    -- A deletecollection takes one of each object that finalizers hold, at whichever later place.
+    SUM(CASE WHEN operation = 'delete_collection' AND outcome = 'observed' THEN 1 ELSE 0 END)
+      OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions
   FROM positioned
   WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
 ),
@@ -81,16 +84,23 @@ gaps AS (
 summed AS (
   SELECT *,
     SUM(CASE WHEN unexplained > 0 THEN unexplained ELSE 0 END) OVER (
-      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) AS missed_so_far,
+      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) - held_deletions AS missing,
     -- What is uncertain holds nothing up: a call may time out long after the object's end.
     MAX(CASE WHEN outcome <> 'uncertain' THEN event_time END) OVER (
       PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
   FROM gaps
+),
+missed AS (
+  SELECT *,
+    MAX(CASE WHEN missing > 0 THEN missing ELSE 0 END) OVER (
+      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) AS missed_so_far
+  FROM summed
 )
 SELECT
   write_id, event_id, event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
   object_name, object_uid, object_version, shown_generation AS generation, touched, operation, outcome, object_state,
   replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind, route,
-  in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank, current_target AS target, is_end,
+  in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank,
+  COALESCE(current_target, last_target) AS target, is_end,
   unexplained, may_explain, missed_so_far
-FROM summed
+FROM missed

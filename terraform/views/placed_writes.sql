@@ -21,8 +21,8 @@ WITH placed AS (
       lives.life_key = writes.object_uid
       OR lives.life_key = writes.write_id
       -- What shows no uid belongs to the life in which it was written; a create that timed out to the one that it may have begun.
-      OR writes.object_uid IS NULL AND (lives.life = 1 OR MICROS(writes.event_time) + micros_to_birth >= MICROS(lives.starts_at))
-        AND (lives.next_starts_at IS NULL OR MICROS(writes.event_time) + micros_to_birth < MICROS(lives.next_starts_at)))
+      OR writes.object_uid IS NULL AND (lives.life = 1 OR MICROS_OF(writes.event_time) + micros_to_birth >= MICROS_OF(lives.starts_at))
+        AND (lives.next_starts_at IS NULL OR MICROS_OF(writes.event_time) + micros_to_birth < MICROS_OF(lives.next_starts_at)))
   WHERE writes.object_kind <> 'Cluster' AND writes.object_name IS NOT NULL
 ),
 ranked AS (

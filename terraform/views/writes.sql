@@ -3,7 +3,7 @@
 WITH once AS (
   -- A row that both releases recorded counts as the newer one wrote it.
   SELECT * FROM (
-    SELECT *, ROW_NUMBER() OVER (
+    SELECT *, MIN(ingested_at) OVER (PARTITION BY event_time, event_id) AS first_ingested_at, ROW_NUMBER() OVER (
       PARTITION BY event_time, event_id ORDER BY CASE WHEN write_id IS NULL THEN 1 ELSE 0 END, ingested_at) AS copy
     FROM ${dataset}.replica_events
   ) AS numbered
@@ -13,6 +13,8 @@ meant AS (
   SELECT *,
     COALESCE(write_id, event_id) AS write_key,
     COALESCE(object_version, CAST(resource_version AS ${text})) AS version,
+    -- No object has as many; what claims to would overflow the sums over it.
+    CASE WHEN generation BETWEEN 0 AND 2147483647 THEN generation END AS plausible_generation,
     CASE WHEN write_id IS NULL OR touched THEN 1 WHEN NOT touched THEN 0 END AS wrote,
     CASE
       WHEN write_id IS NOT NULL THEN CASE object_state WHEN 'gone' THEN 3 WHEN 'terminating' THEN 2 WHEN 'live' THEN 1 END
@@ -30,10 +32,10 @@ trusted AS (
 merged AS (
   SELECT
     write_key AS write_id, MIN(event_id) AS event_id, MIN(event_time) AS event_time, MIN(received_time) AS received_time,
-    MIN(ingested_at) AS ingested_at, MAX(project_id) AS project_id, MAX(location) AS location,
+    MIN(first_ingested_at) AS ingested_at, MAX(project_id) AS project_id, MAX(location) AS location,
     MAX(cluster_name) AS cluster_name, MAX(namespace) AS namespace, MAX(deployment_name) AS deployment_name,
     MAX(object_kind) AS object_kind, MAX(object_name) AS object_name, MAX(object_uid) AS object_uid,
-    MAX(born_at) AS born_at, MAX(version) AS object_version, MAX(generation) AS generation,
+    MAX(born_at) AS born_at, MAX(version) AS object_version, MAX(plausible_generation) AS generation,
     COALESCE(MAX(wrote), 1) = 1 AS touched, MAX(operation) AS operation, MAX(COALESCE(outcome, 'stored')) AS outcome,
     CASE MAX(shown) WHEN 3 THEN 'gone' WHEN 2 THEN 'terminating' WHEN 1 THEN 'live' END AS object_state,
     MAX(method_name) AS method_name, MAX(CASE WHEN trust = best THEN replicas END) AS replicas,

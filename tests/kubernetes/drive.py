@@ -167,14 +167,16 @@ class Driver:
     def delete_namespace(self, name):
         self.namespaces_deleted.add(name)
         self.cluster.get(f"/api/v1/namespaces/{name}", method="DELETE")
-        names = lambda: [item["metadata"]["name"] for item in self.get("/api/v1/namespaces")["items"]]
-        wait_until(lambda: name not in names(), f"namespace {name} is not deleted")
+        self.gone(f"/api/v1/namespaces/{name}")
 
     def gone(self, path):
         """Waits until an object is gone: for what a controller does."""
+        wait_until(lambda: not self.there(path), f"{path} stays")
+
+    def there(self, path):
+        """An object, or None."""
         collection, _, name = path.rpartition("/")
-        names = lambda: [item["metadata"]["name"] for item in self.get(collection)["items"]]
-        wait_until(lambda: name not in names(), f"{path} stays")
+        return next((item for item in self.get(collection)["items"] if item["metadata"]["name"] == name), None)
 
     def credit(self, uid, number, user):
         """The driver knows who stored this number, though no answer says it."""

@@ -62,7 +62,12 @@ def arguments():
     )
     parser.add_argument("--json-patch", default="bare", metavar="bare|KEY", help="how an entry carries a JSON Patch")
     parser.add_argument("--keep-status", action="store_true", help="with writes to the status, which no sink exports")
-    parser.add_argument("--bodies-of-namespace-deletions", action="store_true", help="unlike GKE")
+    parser.add_argument(
+        "--bodies-of-namespace-deletions",
+        action="store_true",
+        help="the namespace controller's deletecollections are logged with their answers, unlike on GKE: of what was "
+        "gone before them the log then tells nothing",
+    )
     parser.add_argument("--fixture", action="store_true", help="compressed, and without what pedwatch does not read")
     return parser.parse_args()
 

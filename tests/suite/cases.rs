@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::{Duration, NaiveDate, Utc};
 use pedwatch::audit::Ignored;
 use pedwatch::config::Config;
-use pedwatch::ped::history::Limits;
+use pedwatch::ped::limits::Limits;
 use pedwatch::pipeline::Pipeline;
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
@@ -152,7 +152,7 @@ async fn register_limits(store: &dyn Store) {
 async fn pipeline(store: &dyn Store) -> Pipeline {
     let config =
         Config::load(Some(&root().join("fixtures/cases/pedwatch.toml")), []).expect("the cases' configuration");
-    Pipeline::new(config.policy, Limits::new(&query::versions(store).await.expect("readable")))
+    Pipeline::new(config.policy, Limits::new(store.claims(None).await.expect("readable")))
 }
 
 /// What is told of each case, once in the order in which it came.

@@ -76,6 +76,7 @@ fn the_json_summary_has_every_figure() {
     let expected = json!({
         "entries": 21,
         "events": 15,
+        "out_of_scope": 0,
         "duplicates": 1,
         "ignored": {"status_write": 1, "failed_call": 1, "dry_run": 1},
         "quarantined": 1,

@@ -42,9 +42,10 @@ fn story_on_sqlite() -> String {
 /// Nothing is there twice, or missing, in what people look at.
 async fn assert_complete(store: &dyn Store) {
     for (view, rows, id) in
-        [("replica_changes", 13, "event_id"), ("alerts", 14, "alert_id"), ("quarantined", 1, "quarantine_id")]
+        [("replica_changes", 13, "event_id"), ("alerts", 10, "alert_id"), ("quarantined", 1, "quarantine_id")]
     {
-        let found = query::dump(store, view).await.expect("readable");
+        let mut found = query::dump(store, view).await.expect("readable");
+        found.retain(|row| row["stands"] != false && row["stands"] != 0);
         let ids: std::collections::BTreeSet<String> = found.iter().map(|row| row[id].to_string()).collect();
         assert_eq!((found.len(), ids.len()), (rows, rows), "{view}");
     }
@@ -215,23 +216,23 @@ fn a_dataset_is_made_widened_and_never_narrowed() {
             store.fetch(&query).await.expect("altered");
         };
         // As a dataset of an older version, which lacks a column, and one that somebody has changed.
-        alter("replica_events DROP COLUMN user_agent").await;
+        alter("pod_metrics DROP COLUMN ready_replicas").await;
         alter("quarantine ADD COLUMN note STRING").await;
-        alter("replica_events DROP COLUMN log_name").await;
+        alter("watermarks DROP COLUMN through").await;
         let output = schema("check");
         assert_eq!(output.status.code(), Some(1));
         for part in [
-            "to do: add to the table replica_events: user_agent",
+            "to do: add to the table pod_metrics: ready_replicas",
             "to do: quarantine.note is not known here",
-            "to do: replica_events.log_name is missing and may not be null",
+            "to do: watermarks.through is missing and may not be null",
         ] {
             assert!(stdout(&output).contains(part), "{part}: {}{}", stdout(&output), stderr(&output));
         }
         let output = schema("apply");
         assert_eq!(output.status.code(), Some(1), "what was refused is a failure");
-        assert!(stdout(&output).contains("done: add to the table replica_events: user_agent"), "{}", stdout(&output));
+        assert!(stdout(&output).contains("done: add to the table pod_metrics: ready_replicas"), "{}", stdout(&output));
         assert!(stdout(&output).contains("refused: quarantine.note"), "{}", stdout(&output));
-        assert!(!stdout(&schema("check")).contains("user_agent"));
+        assert!(!stdout(&schema("check")).contains("ready_replicas"));
         let printed = run(command().args(["schema", "print", "--dataset", "p.d"]), b"");
         assert_eq!(stdout(&printed).matches("PARTITION BY DATE(`").count(), 6);
         let printed = run(command().args(["schema", "print", "--format", "json"]), b"");

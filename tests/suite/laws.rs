@@ -41,7 +41,11 @@ proptest! {
             let (head, tail) = last.split_at(cut.index(last.len() + 1));
             chunks.extend([head.to_vec(), tail.to_vec()]);
         }
-        prop_assert_eq!(outcome(&chunks), outcome(&[all_entries()]));
+        for ((table, found), (_, expected)) in outcome(&chunks).into_iter().zip(outcome(&[all_entries()])) {
+            let differs = |(left, right): (&Json, &Json)| (left != right).then(|| format!("{left}\n{right}"));
+            let first = found.iter().zip(&expected).find_map(differs);
+            prop_assert!(found == expected, "{table}: {} and {} rows; {first:?}", found.len(), expected.len());
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use pedwatch::ped::history::Limits;
-use pedwatch::ped::{SCHEMA, parse_all};
-use pedwatch::store::query;
+use pedwatch::ped::limits::Limits;
+use pedwatch::ped::version::history;
+use pedwatch::ped::{Cluster, SCHEMA, parse_all};
+use pedwatch::store::Store;
 use serde_json::{Value as Json, json};
 
 use crate::support::{on_every_store, ped, register, register_at, root, rows, time};
@@ -51,12 +52,12 @@ fn all_faults_of_one_file_are_told_at_once() {
                 minReplicas: 1\n  maxReplicas: 12\n  resources:\n    limits: {cpu: two}\n  replica: 3\n";
     let found = faults(&[("orders.yaml", text)]);
     for (line, part) in [
-        (1, "apiVersion is \"pedwatch/v2\"; it would be pedwatch/v1"),
+        (1, "apiVersion is \"pedwatch/v2\"; expected pedwatch/v1"),
         (4, "metadata.namespace is \"Payments\""),
         (4, "metadata.owner is missing"),
-        (7, "spec.minReplicas is 1; it would be a whole number from 2 to 8"),
-        (8, "spec.maxReplicas is 12; it would be a whole number from 2 to 8"),
-        (10, "spec.resources.limits.cpu is \"two\"; it would be a quantity"),
+        (7, "spec.minReplicas is 1; expected a whole number from 2 to 8"),
+        (8, "spec.maxReplicas is 12; expected a whole number from 2 to 8"),
+        (10, "spec.resources.limits.cpu is \"two\"; expected a quantity"),
         (11, "spec.replica is no key of a Ped"),
     ] {
         let expected = format!("orders.yaml:{line}: {part}");
@@ -78,7 +79,7 @@ fn two_files_may_not_apply_for_the_same_deployment() {
 fn the_json_schema_accepts_what_is_valid_and_refuses_what_it_can_tell() {
     let schema: Json = serde_json::from_str(SCHEMA).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
-    for path in [yaml_files("ped"), yaml_files("demo/ped/2026-09-01")].concat() {
+    for path in [yaml_files("ped"), yaml_files("ped/clusters"), yaml_files("demo/ped/2026-09-01")].concat() {
         let text = std::fs::read_to_string(&path).expect("readable");
         assert!(parse_all([(path.as_path(), text.as_str())], &PLATFORM).is_ok(), "{}", path.display());
         assert!(validator.is_valid(&json_of(&text).expect("YAML")), "{}", path.display());
@@ -110,36 +111,36 @@ fn json_of(text: &str) -> Option<Json> {
     Some(Yaml::load_from_str(text).ok()?.first().map_or(Json::Null, convert))
 }
 
+/// The initial and the present maximum of each version, in their order.
+async fn numbers(store: &dyn Store) -> Vec<(i64, Option<i64>)> {
+    let versions = history(store.versions(None).await.expect("readable"));
+    versions.iter().map(|version| (version.initial_max_replicas, version.terms.max_replicas)).collect()
+}
+
 #[test]
 fn versions_follow_each_other() {
     on_every_store(async |store| {
         register(store, &ped("payments", "orders-api", None, 3), "2026-09-01T00:00:00Z").await;
         register(store, &ped("payments", "orders-api", None, 3), "2026-09-05T00:00:00Z").await;
         register(store, &ped("payments", "orders-api", None, 6), "2026-09-11T00:00:00Z").await;
-        let versions = query::versions(store).await.expect("readable");
-        let numbers: Vec<_> = versions
-            .iter()
-            .map(|version| (version.initial_max_replicas, version.max_replicas.unwrap_or_default()))
-            .collect();
-        assert_eq!(numbers, [(3, 3), (3, 6)], "an unchanged PED is no version");
-        assert_eq!(versions[0].change_patch, None);
-        let patch: Json = serde_json::from_str(versions[1].change_patch.as_deref().expect("a patch")).expect("JSON");
-        assert_eq!(patch, json!([{"op": "replace", "path": "/maxReplicas", "value": 6}]));
+        assert_eq!(numbers(store).await, [(3, Some(3)), (3, Some(6))], "an unchanged PED is no version");
+        let mut versions = store.versions(None).await.expect("readable");
+        versions.sort_by_key(|version| version.effective_at);
+        let patch = json!([{"op": "replace", "path": "/maxReplicas", "value": 6}]);
+        let changes: Vec<_> = versions.iter().map(|version| version.change.clone()).collect();
+        assert_eq!(changes, [None, Some(patch)], "as known when it was registered");
         assert_eq!(versions[0].created_at, versions[1].created_at);
+        assert_eq!(history(versions.clone()), versions, "and nothing else is known later");
     });
 }
 
 #[test]
-fn a_version_registered_late_for_an_earlier_time_keeps_the_initial_maximum() {
+fn a_version_registered_late_for_an_earlier_time_is_the_first_one_then() {
     on_every_store(async |store| {
         register(store, &ped("payments", "orders-api", None, 4), "2026-09-11T00:00:00Z").await;
         register(store, &ped("payments", "orders-api", None, 2), "2026-09-01T00:00:00Z").await;
-        let versions = query::versions(store).await.expect("readable");
-        let numbers: Vec<_> = versions
-            .iter()
-            .map(|version| (version.initial_max_replicas, version.max_replicas.unwrap_or_default()))
-            .collect();
-        assert_eq!(numbers, [(4, 2), (4, 4)]);
+        assert_eq!(numbers(store).await, [(2, Some(2)), (2, Some(4))]);
+        assert_eq!(rows(store, "current_limits", &["initial_max_replicas"]).await, [json!([2])]);
     });
 }
 
@@ -150,12 +151,12 @@ fn of_two_versions_of_one_instant_the_later_registered_one_applies() {
         for (day, max) in [(1, 3), (2, 7), (3, 4), (4, 3)] {
             let registered = format!("2026-09-0{day}T00:00:00Z");
             register_at(store, &ped("payments", "orders-api", None, max), "2026-09-01T00:00:00Z", &registered).await;
-            let versions = query::versions(store).await.expect("readable");
-            let limits = Limits::new(&versions);
-            let limit = limits.at("prod-1", "payments", "orders-api", time("2026-09-05T00:00:00Z"));
-            assert_eq!(limit.map(|limit| (limit.max_replicas, limit.initial_max_replicas)), Some((max, 3)));
-            let current = rows(store, "current_limits", &["max_replicas"]).await;
-            assert_eq!(current, [json!([max])]);
+            let limits = Limits::new(store.claims(None).await.expect("readable"));
+            let cluster = Cluster { project: "acme-prod", location: "europe-west1", name: "prod-1" };
+            let limit = limits.at(cluster, "payments", "orders-api", time("2026-09-05T00:00:00Z"));
+            assert_eq!(limit.map(|limit| (limit.max_replicas, limit.initial_max_replicas)), Some((max, max)));
+            let current = rows(store, "current_limits", &["max_replicas", "initial_max_replicas"]).await;
+            assert_eq!(current, [json!([max, max])]);
         }
     });
 }

@@ -1,7 +1,7 @@
 //! The verdicts and alerts at their edges.
 
 use pedwatch::audit::{Decoded, Entry, decode};
-use pedwatch::ped::history::Limit;
+use pedwatch::ped::limits::Limit;
 use pedwatch::policy::{AlertType, Judgement, Severity, Verdict, judge};
 use serde_json::json;
 
@@ -12,13 +12,7 @@ const AT: &str = "2026-09-04T20:41:03Z";
 
 /// A version that was first applied for with 3.
 fn limit(max_replicas: i64) -> Limit {
-    Limit {
-        limit_id: "l".to_owned(),
-        from: time(PEDS_FROM),
-        registered: time(PEDS_FROM),
-        max_replicas,
-        initial_max_replicas: 3,
-    }
+    Limit { limit_id: "l".to_owned(), from: time(PEDS_FROM), max_replicas, initial_max_replicas: 3 }
 }
 
 fn judged(sample: &Sample, limit: Option<&Limit>) -> Judgement {

@@ -84,46 +84,80 @@ fn no_view_asks_in_a_way_that_bigquery_refuses() {
     }
 }
 
-/// Purity is a list of imports: the rooms that decide know no client, no runtime, no clock and no file.
-#[test]
-fn the_pure_rooms_import_nothing_impure() {
-    const IMPURE: [&str; 13] = [
-        "tokio",
-        "rusqlite",
-        "reqwest",
-        "gcp_bigquery_client",
-        "google_cloud",
-        "axum",
-        "tracing",
-        "std::fs",
-        "std::net",
-        "std::env",
-        "std::time",
-        "Utc::now",
-        "std::io",
-    ];
-    let mut files = vec![
-        root().join("src/audit.rs"),
-        root().join("src/ped.rs"),
-        root().join("src/policy.rs"),
-        root().join("src/id.rs"),
-        root().join("src/names.rs"),
-        root().join("src/store/row.rs"),
-        root().join("src/store/schema.rs"),
-    ];
-    for folder in ["src/audit", "src/ped", "src/policy", "src/store/row"] {
-        let entries = std::fs::read_dir(root().join(folder)).expect("a folder");
-        files.extend(
-            entries
-                .map(|entry| entry.expect("readable").path())
-                .filter(|path| path.extension().is_some_and(|e| e == "rs")),
-        );
+/// The rooms, each of which imports only rooms before it. Those that decide know no client, no runtime, no clock and no
+/// file: these are all the crates that they may use.
+const ROOMS: [(&str, Option<&[&str]>); 12] = [
+    ("names", Some(&[])),
+    ("id", Some(&["chrono", "sha2", "hex"])),
+    ("telemetry", None),
+    ("audit", Some(&["base64", "chrono", "json_patch", "memchr", "saphyr_parser", "serde", "serde_json", "thiserror"])),
+    ("ped", Some(&["chrono", "json_patch", "saphyr", "serde", "serde_json", "thiserror"])),
+    ("policy", Some(&["wildmatch"])),
+    ("store", None),
+    ("pipeline", None),
+    ("source", None),
+    ("config", None),
+    ("cli", None),
+    ("main", None),
+];
+
+/// Not a crate, and not pure either.
+const IMPURE: [&str; 7] = ["std::fs", "std::io", "std::net", "std::env", "std::time", "std::thread", "Utc::now"];
+
+/// The files of a room: `NAME.rs`, and what is in the folder `NAME`.
+fn files_of(room: &str) -> Vec<std::path::PathBuf> {
+    let source = root().join("src");
+    let mut files = vec![source.join(format!("{room}.rs"))];
+    let mut folders = vec![source.join(room)];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("readable").path());
+        for path in entries {
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
     }
-    assert!(files.len() > 9, "{files:?}");
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("readable");
-        for name in IMPURE {
-            assert!(!text.contains(name), "{} mentions {name}", file.display());
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    files
+}
+
+/// A file without its comments and its tests.
+fn code_of(file: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(file).expect("readable");
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn every_room_imports_only_the_rooms_before_it() {
+    let import = regex::Regex::new(r"crate::([a-z_]+)").expect("a pattern");
+    for (place, (room, _)) in ROOMS.iter().enumerate() {
+        let before: Vec<&str> = ROOMS.iter().take(place + 1).map(|(room, _)| *room).collect();
+        for file in files_of(room) {
+            let code = code_of(&file);
+            for found in import.captures_iter(&code).map(|found| found.get(1).expect("a group").as_str()) {
+                assert!(before.contains(&found), "{} imports {found}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rooms_that_decide_are_pure() {
+    let import = regex::Regex::new(r"(?m)^\s*(?:pub )?use ([a-z_0-9]+)(?:::|;)").expect("a pattern");
+    for (room, crates) in ROOMS.iter().filter_map(|(room, crates)| Some((room, (*crates)?))) {
+        let files = files_of(room);
+        assert!(!files.is_empty(), "{room}");
+        for file in files {
+            let code = code_of(&file);
+            for found in import.captures_iter(&code).map(|found| found.get(1).expect("a group").as_str()) {
+                let ours =
+                    ["crate", "super", "self", "std"].contains(&found) || file.with_extension("").join(found).exists();
+                let module = root().join("src").join(room).join(format!("{found}.rs")).exists()
+                    || file.with_extension("").join(format!("{found}.rs")).exists();
+                assert!(ours || module || crates.contains(&found), "{} uses {found}", file.display());
+            }
+            for name in IMPURE {
+                assert!(!code.contains(name), "{} mentions {name}", file.display());
+            }
         }
     }
 }

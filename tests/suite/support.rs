@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
-use pedwatch::ped::history::{Limits, Registration};
-use pedwatch::ped::parse_all;
+use pedwatch::ped::limits::Limits;
+use pedwatch::ped::version::Registration;
+use pedwatch::ped::{Located, parse_all};
 use pedwatch::pipeline::again::judge_again;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
 use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
@@ -19,8 +20,8 @@ use crate::servers::Dataset;
 /// From when the PEDs of `fixtures/ped` apply.
 pub const PEDS_FROM: &str = "2026-09-01T00:00:00Z";
 
-/// The tables that an input fills.
-pub const FACTS: [&str; 3] = ["replica_events", "alert_log", "quarantine"];
+/// The tables that an input fills, whatever came first. What is raised, and by which of several copies, depends on that.
+pub const FACTS: [&str; 2] = ["replica_events", "quarantine"];
 
 /// Every view.
 pub const VIEWS: [&str; 10] = [
@@ -35,6 +36,9 @@ pub const VIEWS: [&str; 10] = [
     "user_replicas_limits",
     "user_pod_usage",
 ];
+
+/// Columns of `alerts` that tell what was raised, which depends on what came first.
+const RAISED: [&str; 4] = ["alert_id", "message", "raised", "last_time"];
 
 /// Columns that tell of an arrival, and so differ between two runs over the same entries.
 const ARRIVAL: [&str; 7] =
@@ -80,17 +84,16 @@ pub async fn register(store: &dyn Store, yaml: &str, from: &str) {
 /// Registers one PED, given as YAML, at some time.
 pub async fn register_at(store: &dyn Store, yaml: &str, from: &str, now: &str) {
     let peds = parse_all([(Path::new("test.yaml"), yaml)], &(0..=100)).expect("a valid PED");
-    for located in peds {
-        let registration = Registration {
-            ped: located.ped,
-            effective_at: time(from),
-            now: time(now),
-            updated_by: "test".to_owned(),
-            reason: None,
-            source: None,
-        };
-        pedwatch::store::register(store, registration).await.expect("registered");
-    }
+    let registration = |located: Located| Registration {
+        ped: located.ped,
+        effective_at: time(from),
+        explicit: false,
+        now: time(now),
+        updated_by: "test".to_owned(),
+        reason: None,
+        source: None,
+    };
+    pedwatch::store::register(store, peds.into_iter().map(registration).collect()).await.expect("registered");
 }
 
 /// Registers the PEDs that the fixtures are judged by.
@@ -132,8 +135,8 @@ pub async fn fixture_store() -> (Sqlite, Pipeline) {
 }
 
 pub async fn pipeline(store: &dyn Store) -> Pipeline {
-    let versions = query::versions(store).await.expect("readable");
-    Pipeline::new(config().policy, Limits::new(&versions))
+    let claims = store.claims(None).await.expect("readable");
+    Pipeline::new(config().policy, Limits::new(claims))
 }
 
 /// Handles entries as one batch, at `now`.
@@ -170,14 +173,25 @@ pub async fn contents(store: &dyn Store, tables: &[&str]) -> Vec<(String, Vec<Js
     let mut contents = Vec::new();
     for &table in tables {
         let mut rows = query::dump(store, table).await.expect("readable");
+        // What was raised, and when, is history. What stands is not.
+        rows.retain(|row| table != "alerts" || row["stands"] == true || row["stands"] == 1);
         for row in &mut rows {
             let row = row.as_object_mut().expect("a row");
             row.retain(|column, _| !ARRIVAL.contains(&column.as_str()));
+            row.retain(|column, _| table != "alerts" || !RAISED.contains(&column.as_str()));
+            row.values_mut().for_each(as_number);
         }
         rows.sort_by_key(Json::to_string);
         contents.push((table.to_owned(), rows));
     }
     contents
+}
+
+/// SQLite has no type for true and false.
+pub fn as_number(value: &mut Json) {
+    if let Json::Bool(truth) = value {
+        *value = u8::from(*truth).into();
+    }
 }
 
 /// The rows of one view, only some columns, in order of their text.

@@ -4,11 +4,12 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memchr_iter, memchr2};
 
+use super::EXCERPT_BYTES;
 use super::kind::{self, Kind};
 use super::window::Window;
-use super::{Chunk, DOCUMENT_MAX_BYTES, EXCERPT_BYTES, Span};
 use crate::audit::DecodeError;
 use crate::audit::forms;
+use crate::pipeline::chunk::{Chunk, DOCUMENT_MAX_BYTES, Span};
 
 /// How much of a file its kind is told by: some entries, and many lines of anything else.
 const FILE_HEAD_BYTES: usize = 64 << 10;
@@ -241,8 +242,8 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Document;
     use super::*;
+    use crate::pipeline::chunk::Document;
 
     struct Short<'t>(&'t [u8]);
 

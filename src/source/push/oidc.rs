@@ -70,7 +70,7 @@ impl Verifier {
         ] {
             if value.is_empty() {
                 bail!(
-                    "{key} is empty; it would be {wanted}. Where the platform verifies the token instead, push.auth is \
+                    "{key} is empty; expected {wanted}. Where the platform verifies the token instead, push.auth is \
                      \"platform\""
                 );
             }

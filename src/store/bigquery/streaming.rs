@@ -13,13 +13,17 @@ use gcp_bigquery_client::model::table_data_insert_all_response::TableDataInsertA
 use serde_json::Value as Json;
 
 use super::super::Appended;
-use super::super::row::Record;
+use super::super::row::{DeploymentConfig, Record, Row};
 use super::client::{Failure, Kind};
 use super::{BigQuery, Shared};
 
 /// Rows of one request. 50,000 are allowed, 500 are recommended:
 /// <https://cloud.google.com/bigquery/quotas#streaming_inserts>.
 const REQUEST_ROWS: usize = 500;
+
+/// The same for versions: all that a repository of PEDs holds comes at once and seldom, and in few requests it is in
+/// force at one time, or nearly so.
+const REQUEST_VERSIONS: usize = 50_000;
 
 /// Size of one request. 10 MB are allowed (same page); the rest is room for what is around the rows.
 const REQUEST_BYTES: usize = 9_000_000;
@@ -43,7 +47,8 @@ impl BigQuery {
             tables.entry(record.table()).or_default().push(Sent { at, row, size_bytes });
         }
         let requests = tables.into_iter().flat_map(|(table, rows)| {
-            in_requests(rows).into_iter().map(move |rows| insert(Arc::clone(&self.shared), table, rows))
+            let most = if table == DeploymentConfig::TABLE { REQUEST_VERSIONS } else { REQUEST_ROWS };
+            in_requests(rows, most).into_iter().map(move |rows| insert(Arc::clone(&self.shared), table, rows))
         });
         let mut outcomes = vec![Appended::Stored; records.len()];
         for (at, outcome) in try_join_all(requests).await?.into_iter().flatten() {
@@ -60,13 +65,13 @@ fn whole(value: Json) -> Json {
     if value.is_number() { value.to_string().into() } else { value }
 }
 
-fn in_requests(rows: Vec<Sent>) -> Vec<Vec<Sent>> {
+fn in_requests(rows: Vec<Sent>, most: usize) -> Vec<Vec<Sent>> {
     let mut requests: Vec<Vec<Sent>> = Vec::new();
     let mut size_bytes = 0;
     for row in rows {
         size_bytes += row.size_bytes;
         match requests.last_mut() {
-            Some(last) if last.len() < REQUEST_ROWS && size_bytes <= REQUEST_BYTES => last.push(row),
+            Some(last) if last.len() < most && size_bytes <= REQUEST_BYTES => last.push(row),
             _ => {
                 size_bytes = row.size_bytes;
                 requests.push(vec![row]);

@@ -7,7 +7,7 @@ use super::row;
 use crate::audit::Write;
 use crate::id::id;
 use crate::names::Named;
-use crate::ped::history::Limit;
+use crate::ped::limits::Limit;
 use crate::policy::{Alert, AlertType, Route, Severity};
 
 row! {

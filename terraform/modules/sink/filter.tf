@@ -8,11 +8,11 @@ locals {
   write_pattern   = "(create|update|patch|delete|deletecollection)"
 
   method_pattern = join("", [
-    "^io\\.k8s\\.(",
+    "^(io\\.k8s\\.(",
     "(apps|extensions)\\.${local.version_pattern}\\.deployments\\.(${local.write_pattern}|scale\\.(update|patch))",
     "|autoscaling\\.${local.version_pattern}\\.horizontalpodautoscalers\\.${local.write_pattern}",
+    ")|google\\.container\\.v[0-9a-z]+\\.ClusterManager\\.DeleteCluster",
     ")$",
-    "|^google\\.container\\.v[0-9a-z]+\\.ClusterManager\\.DeleteCluster$",
   ])
 
   # Clusters of Google Distributed Cloud write another log, by another service.

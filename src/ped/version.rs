@@ -1,0 +1,186 @@
+//! A registered version of a PED, and the one that a registration adds.
+//!
+//! Versions are appended and never negotiated: whatever depends on their order is derived from all of them when it is
+//! asked for. What a version says of its order is only what was known when it was registered.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Duration, SubsecRound, Utc};
+use serde_json::Value as Json;
+
+use super::limits::Claim;
+use super::{Ped, Subject, Terms};
+use crate::id;
+
+/// A registered version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// Its identity.
+    pub id: String,
+    /// What it is for.
+    pub subject: Subject,
+    /// From when it applies.
+    pub effective_at: DateTime<Utc>,
+    /// An exception ends then; `None` for a version.
+    pub until: Option<DateTime<Utc>>,
+    /// When it was registered.
+    pub registered_at: DateTime<Utc>,
+    /// What was applied for.
+    pub terms: Terms,
+    /// The earliest maximum, as known when it was registered.
+    pub initial_max_replicas: i64,
+    /// When the first version of its subject was registered, as known then.
+    pub created_at: DateTime<Utc>,
+    /// The RFC 6902 patch from the version before, as known then; `None` for the first.
+    pub change: Option<Json>,
+    /// Who registered it.
+    pub updated_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// File and commit.
+    pub source: Option<String>,
+}
+
+impl From<&Version> for Claim {
+    fn from(version: &Version) -> Self {
+        Claim {
+            id: version.id.clone(),
+            subject: version.subject.clone(),
+            effective_at: version.effective_at,
+            until: version.until,
+            registered_at: version.registered_at,
+            max_replicas: version.terms.max_replicas,
+        }
+    }
+}
+
+impl Version {
+    /// The order of versions.
+    fn order(&self) -> (DateTime<Utc>, DateTime<Utc>, &str) {
+        (self.effective_at, self.registered_at, &self.id)
+    }
+}
+
+/// Who registers a PED, when and why.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// What is applied for.
+    pub ped: Ped,
+    /// From when it applies.
+    pub effective_at: DateTime<Utc>,
+    /// Whether a person named that time: then it is a version of its own, even if it says what holds anyway.
+    pub explicit: bool,
+    /// When it is registered.
+    pub now: DateTime<Utc>,
+    /// Who registers it.
+    pub updated_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// File and commit.
+    pub source: Option<String>,
+}
+
+/// What each registration adds to the versions known, in their order; `None` where there is nothing to register.
+pub fn additions(registrations: Vec<Registration>, known: Vec<Version>) -> Vec<Option<Version>> {
+    let mut subjects: HashMap<Subject, Vec<Version>> = HashMap::new();
+    for version in known {
+        subjects.entry(version.subject.clone()).or_default().push(version);
+    }
+    let mut added: HashMap<Subject, i64> = HashMap::new();
+    let mut additions = Vec::with_capacity(registrations.len());
+    for registration in registrations {
+        let subject = &registration.ped.subject;
+        let versions = subjects.entry(subject.clone()).or_default();
+        let before = added.entry(subject.clone()).or_default();
+        // What is registered together has an order too.
+        let registered_at = registration.now + Duration::microseconds(*before);
+        let next = registration.next(versions, registered_at);
+        if let Some(version) = &next {
+            *before += 1;
+            versions.push(version.clone());
+        }
+        additions.push(next);
+    }
+    additions
+}
+
+impl Registration {
+    /// The version to append, given those of the same subject; `None` when it would say nothing new.
+    fn next(self, known: &[Version], registered_at: DateTime<Utc>) -> Option<Version> {
+        // What every store keeps, so that a version read back is the one that was appended.
+        let (effective_at, registered_at) = (self.effective_at.trunc_subsecs(6), registered_at.trunc_subsecs(6));
+        let versions = || known.iter().filter(|version| version.until.is_none());
+        let before = versions().filter(|version| version.effective_at <= effective_at).max_by_key(|v| v.order());
+        let is_unchanged = before.is_some_and(|before| before.terms == self.ped.terms);
+        let is_last = versions().all(|version| version.effective_at <= effective_at);
+        let is_said = before.is_some_and(|before| before.effective_at == effective_at);
+        if is_unchanged && !self.explicit && (is_last || is_said) {
+            return None;
+        }
+        let Ped { subject, terms } = self.ped;
+        let earlier = versions().filter(|v| v.effective_at < effective_at && v.terms.max_replicas.is_some());
+        let earliest = earlier.min_by_key(|v| (v.effective_at, Reverse(v.registered_at)));
+        let initial = earliest.map_or(terms.max_replicas, |earliest| earliest.terms.max_replicas);
+        let content = terms.json();
+        Some(Version {
+            id: id::id(&[
+                &subject.clusters.to_string(),
+                &subject.namespace,
+                &subject.deployment,
+                &id::time(effective_at),
+                &content.to_string(),
+                &id::time(registered_at),
+                &self.updated_by,
+            ]),
+            effective_at,
+            until: None,
+            registered_at,
+            initial_max_replicas: initial.unwrap_or_default(),
+            created_at: known.iter().map(|version| version.created_at).min().unwrap_or(registered_at),
+            change: before.map(|before| change(&before.terms.json(), &content)),
+            updated_by: self.updated_by,
+            reason: self.reason,
+            source: self.source,
+            subject,
+            terms,
+        })
+    }
+}
+
+fn change(before: &Json, content: &Json) -> Json {
+    serde_json::to_value(json_patch::diff(before, content)).unwrap_or_default()
+}
+
+/// The versions by subject and in their order, each once, with what depends on that order as it is known now: the earliest
+/// maximum, and what changed.
+pub fn history(versions: Vec<Version>) -> Vec<Version> {
+    let mut subjects: BTreeMap<Subject, Vec<Version>> = BTreeMap::new();
+    for version in versions {
+        subjects.entry(version.subject.clone()).or_default().push(version);
+    }
+    subjects.into_values().flat_map(in_order).collect()
+}
+
+fn in_order(mut versions: Vec<Version>) -> Vec<Version> {
+    versions.sort_by(|left, right| left.order().cmp(&right.order()));
+    versions.dedup_by(|left, right| left.id == right.id);
+    let Some(created_at) = versions.iter().map(|version| version.registered_at).min() else { return versions };
+    let initial = versions.iter().filter(|version| version.until.is_none()).find_map(|version| {
+        // Of those with one instant, the last registered corrects the others.
+        let same =
+            versions.iter().rev().find(|other| other.until.is_none() && other.effective_at == version.effective_at);
+        same.and_then(|corrected| corrected.terms.max_replicas)
+    });
+    let mut before: Option<Json> = None;
+    for version in &mut versions {
+        let content = version.terms.json();
+        version.created_at = created_at;
+        version.initial_max_replicas = initial.or(version.terms.max_replicas).unwrap_or_default();
+        version.change = before.as_ref().map(|before| change(before, &content));
+        if version.until.is_none() {
+            before = Some(content);
+        }
+    }
+    versions
+}

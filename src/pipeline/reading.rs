@@ -1,0 +1,185 @@
+//! What one instance owes to its next reading of limits, and how others learn of it when it dies before.
+//!
+//! A write that is judged only at the next reading is acknowledged before. So its instance first leaves a mark, a watermark
+//! of its own whose `through` is before its `at`; the reading that has judged it appends one where both are the same. What
+//! stays open longer than any instance goes without a reading was left by one that is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+
+use chrono::{DateTime, Duration, Utc};
+use tokio::sync::Mutex;
+
+use crate::store::query::JUDGED;
+use crate::store::row::Watermark;
+
+/// How far back is read again: writers' clocks are apart, and appends take their time. Thrice as long as an instance may
+/// judge by limits that it does not read again, so that what it judged by those is in it.
+pub(super) const MARGIN: Duration = Duration::minutes(15);
+
+/// Nobody judges by limits read longer ago.
+const STALE: Duration = Duration::minutes(5);
+
+/// Since when versions and writes are to be held against each other; `None` for all.
+pub(super) type Since = Option<DateTime<Utc>>;
+
+/// What one instance has read and judged.
+#[derive(Debug)]
+pub(super) struct Readings {
+    /// The name of its own watermark.
+    name: String,
+    started: std::time::Instant,
+    state: Mutex<State>,
+}
+
+/// What one reading judges.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Namespaces in which a version was registered, began or ended.
+    pub(super) turned: BTreeSet<String>,
+    /// Namespaces that were on the list.
+    pub(super) owed: BTreeSet<String>,
+    /// The open marks of instances that are gone.
+    pub(super) abandoned: Vec<Watermark>,
+}
+
+impl Judged {
+    /// The namespaces to ask about: empty for all, because nobody knows what those who are gone owed. `None` when there is
+    /// nothing to ask.
+    pub(super) fn namespaces(&self) -> Option<BTreeSet<String>> {
+        match (self.abandoned.is_empty(), self.turned.is_empty() && self.owed.is_empty()) {
+            (false, _) => Some(BTreeSet::new()),
+            (true, true) => None,
+            (true, false) => Some(self.turned.union(&self.owed).cloned().collect()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Namespaces that are judged at the next reading.
+    due: BTreeSet<String>,
+    /// Whether a mark tells others so.
+    is_marked: bool,
+    /// Of the last mark.
+    marked_at: Since,
+    /// When limits were last read.
+    read_at: Since,
+    /// Until when limits have been held against the writes.
+    judged_through: Since,
+    /// What the watermark says, as far as this instance knows.
+    watermark: Since,
+}
+
+impl Readings {
+    /// Begins where the watermark is.
+    pub(super) fn new(watermark: Since) -> Self {
+        Readings {
+            name: format!("{JUDGED}/{:016x}", RandomState::new().hash_one(())),
+            started: std::time::Instant::now(),
+            state: Mutex::new(State { judged_through: watermark, watermark, ..State::default() }),
+        }
+    }
+
+    /// Whether limits have to be read before anything is judged by them.
+    pub(super) async fn are_stale(&self, now: DateTime<Utc>) -> bool {
+        let elapsed = || Duration::from_std(self.started.elapsed()).unwrap_or(Duration::MAX);
+        self.state.lock().await.read_at.map_or_else(elapsed, |read_at| now - read_at) > STALE
+    }
+
+    /// Whether there is something to judge at the next reading.
+    pub(super) async fn owe(&self) -> bool {
+        !self.state.lock().await.due.is_empty()
+    }
+
+    /// Until when limits have been held against the writes.
+    pub(super) async fn judged_through(&self) -> Since {
+        self.state.lock().await.judged_through
+    }
+
+    /// The open marks of instances that are gone, given the marks that there are.
+    pub(super) fn abandoned(&self, marks: Vec<Watermark>, now: DateTime<Utc>) -> Vec<Watermark> {
+        let mut last: BTreeMap<String, Watermark> = BTreeMap::new();
+        for mark in marks.into_iter().filter(|mark| mark.name != self.name && mark.name != JUDGED) {
+            match last.get(&mark.name) {
+                Some(known) if known.at >= mark.at => {}
+                _ => {
+                    last.insert(mark.name.clone(), mark);
+                }
+            }
+        }
+        last.into_values().filter(|mark| mark.through < mark.at && now - mark.at > MARGIN).collect()
+    }
+
+    /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, `mark` appends one; whoever
+    /// puts something on it meanwhile waits for that.
+    pub(super) async fn put<E>(
+        &self,
+        namespaces: Vec<String>,
+        now: DateTime<Utc>,
+        mark: impl AsyncFnOnce(Watermark) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if namespaces.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state.lock().await;
+        state.due.extend(namespaces);
+        if !state.is_marked {
+            let at = state.next_mark(now);
+            mark(Watermark { name: self.name.clone(), through: at - Duration::microseconds(1), at }).await?;
+            state.is_marked = true;
+        }
+        Ok(())
+    }
+
+    /// Takes the list, for a reading that has begun.
+    pub(super) async fn take(&self) -> BTreeSet<String> {
+        let mut state = self.state.lock().await;
+        state.is_marked = false;
+        std::mem::take(&mut state.due)
+    }
+
+    /// Puts the list back: the reading failed, and its mark is still open.
+    pub(super) async fn put_back(&self, owed: BTreeSet<String>) {
+        let mut state = self.state.lock().await;
+        state.is_marked |= !owed.is_empty();
+        state.due.extend(owed);
+    }
+
+    /// The marks that a reading leaves when all is judged: what was owed here, what those owed who are gone, and how far
+    /// limits have been held against the writes.
+    pub(super) async fn marks(&self, judged: &Judged, now: DateTime<Utc>) -> Vec<Watermark> {
+        let mut state = self.state.lock().await;
+        let closed = |name: &str, at| Watermark { name: name.to_owned(), through: at, at };
+        let after = |mark: &Watermark| now.max(mark.at + Duration::microseconds(1));
+        let mut marks: Vec<Watermark> = judged.abandoned.iter().map(|mark| closed(&mark.name, after(mark))).collect();
+        // What was put on the list meanwhile has a mark of its own, which stays open.
+        if !judged.owed.is_empty() && !state.is_marked {
+            let at = state.next_mark(now);
+            marks.push(closed(&self.name, at));
+        }
+        let is_old = state.watermark.is_none_or(|watermark| now - watermark > MARGIN);
+        if is_old || !judged.turned.is_empty() || !marks.is_empty() {
+            marks.push(closed(JUDGED, now));
+        }
+        marks
+    }
+
+    /// Remembers a reading whose marks are appended.
+    pub(super) async fn finish(&self, marks: &[Watermark], now: DateTime<Utc>) {
+        let mut state = self.state.lock().await;
+        (state.read_at, state.judged_through) = (Some(now), Some(now));
+        if marks.iter().any(|mark| mark.name == JUDGED) {
+            state.watermark = Some(now);
+        }
+    }
+}
+
+impl State {
+    /// The time of the next mark. Each is later than the one before, whatever the clock does.
+    fn next_mark(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let at = self.marked_at.map_or(now, |marked_at| now.max(marked_at + Duration::microseconds(1)));
+        self.marked_at = Some(at);
+        at
+    }
+}
