@@ -52,8 +52,7 @@ impl Sqlite {
         // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
         let pragmas = format!(
             "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
-             PRAGMA temp_store = MEMORY;"
+             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
         );
         connection.execute_batch(&pragmas).map_err(|error| store_error(&error))?;
         migrate(&mut connection).map_err(|error| store_error(&error))?;

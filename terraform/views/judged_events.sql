@@ -27,5 +27,5 @@ LEFT JOIN ${dataset}.ends AS ends
   ON ends.write_id = writes.write_id AND ends.object_id = writes.object_id
   AND writes.object_kind = 'HorizontalPodAutoscaler'
 WHERE writes.outcome <> 'observed' AND NOT (
-  writes.object_kind = 'HorizontalPodAutoscaler' AND COALESCE(writes.object_state, '') = 'gone' AND writes.object_name IS NOT NULL
-  AND writes.deployment_name IS NULL AND COALESCE(ends.last_target, '') = '')
+  writes.object_kind = 'HorizontalPodAutoscaler' AND COALESCE(writes.object_state, '') = 'gone'
+  AND writes.object_name IS NOT NULL AND writes.deployment_name IS NULL AND COALESCE(ends.last_target, '') = '')
