@@ -135,8 +135,12 @@ pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judge
     // Of a split entry, only what the response says is sure to be what was stored.
     let is_whole =
         write.split.is_none() || matches!(write.asked, Asked::For(value) if value.source == Source::Response);
+    // An HPA's patch may leave out what it aims at, which its history tells.
+    let is_named =
+        write.object_kind == ObjectKind::Deployment || write.deployment_name.is_some() || write.removes_unknown();
     let told = policy.scope.holds(write)
         && is_whole
+        && is_named
         && (write.outcome == Outcome::Stored || write.removes_unknown())
         && write.effective != Some(false);
     let facts = Facts::of(write, limit);
