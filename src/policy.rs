@@ -132,17 +132,7 @@ pub struct Judgement {
 pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judgement {
     let verdict = verdict(write, limit, policy);
     let route = policy.routes.route(&write.actor);
-    // Of a split entry, only what the response says is sure to be what was stored.
-    let is_whole =
-        write.split.is_none() || matches!(write.asked, Asked::For(value) if value.source == Source::Response);
-    // An HPA's patch may leave out what it aims at, which its history tells.
-    let is_named =
-        write.object_kind == ObjectKind::Deployment || write.deployment_name.is_some() || write.removes_unknown();
-    let told = policy.scope.holds(write)
-        && is_whole
-        && is_named
-        && (write.outcome == Outcome::Stored || write.removes_unknown())
-        && write.effective != Some(false);
+    let told = policy.scope.holds(write) && is_judged_at_once(write) && write.effective != Some(false);
     let facts = Facts::of(write, limit);
     let alerts = AlertType::ALL
         .iter()
@@ -153,6 +143,20 @@ pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judge
         })
         .collect();
     Judgement { verdict, route, alerts }
+}
+
+/// Whether a write can be judged by itself. Otherwise the order of its object's writes tells what it comes to: it may not
+/// have been stored, its number or what it aims at stands elsewhere.
+pub fn is_judged_at_once(write: &Write<'_>) -> bool {
+    if write.removes_unknown() {
+        return true;
+    }
+    // Of a split entry, only what the response says is sure to be what was stored.
+    let is_whole =
+        write.split.is_none() || matches!(write.asked, Asked::For(value) if value.source == Source::Response);
+    // An HPA's patch may leave out what it aims at, which its history tells.
+    let is_named = write.object_kind == ObjectKind::Deployment || write.deployment_name.is_some();
+    write.outcome == Outcome::Stored && is_whole && is_named
 }
 
 fn verdict(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Verdict {

@@ -14,7 +14,7 @@ use crate::id;
 use crate::names::Named;
 use crate::ped::limits::Limits;
 use crate::pipeline::{Pipeline, open};
-use crate::policy::{AlertType, Policy};
+use crate::policy::{AlertType, Policy, is_judged_at_once};
 use crate::source::files;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Registry, register};
@@ -131,7 +131,9 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
         let _ =
             writeln!(out, "alert    {} ({}): {}", alert.alert_type.as_str(), alert.severity.as_str(), alert.message);
     }
-    if judgement.alerts.is_empty() {
+    if !is_judged_at_once(write) {
+        let _ = writeln!(out, "alerts   none at once: what it comes to shows in the order of its object's writes");
+    } else if judgement.alerts.is_empty() {
         let _ = writeln!(out, "alerts   none: {}", why_none(pipeline.policy()));
     }
     out
