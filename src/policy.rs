@@ -149,7 +149,7 @@ pub fn judge(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Judge
 /// have been stored, its number or what it aims at stands elsewhere.
 pub fn is_judged_at_once(write: &Write<'_>) -> bool {
     if write.removes_unknown() {
-        return true;
+        return write.split.is_none();
     }
     // Of a split entry, only what the response says is sure to be what was stored.
     let is_whole =
