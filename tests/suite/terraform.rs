@@ -250,7 +250,10 @@ fn filter_is_right(filter: &str) -> bool {
         return false;
     }
     let namespaces_or_clusters = filter.contains("/namespaces/") || filter.contains("resource.labels.cluster_name");
-    [fixtures("audit"), fixtures("audit/malformed")].concat().iter().all(|(_, bytes)| {
+    let deletions = std::fs::read("fixtures/cases/cluster_deleted.ndjson").expect("a case");
+    let lines = deletions.split(|&byte| byte == b'\n');
+    let files = [fixtures("audit"), fixtures("audit/malformed")].concat();
+    files.iter().map(|(_, bytes)| bytes.as_slice()).chain(lines).all(|bytes| {
         let Ok(entry) = serde_json::from_slice::<Json>(bytes) else { return true };
         // What has no logName never came out of Logging.
         if entry["logName"].is_null() && !entry["protoPayload"].is_null() {

@@ -132,12 +132,9 @@ fn limits_are_those_of_the_event_s_own_time_and_cluster() {
         ];
         let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
         handle(store, &pipeline(store).await, &entries, chrono::Utc::now()).await;
-        let judged = rows(
-            store,
-            "replica_events",
-            &["insert_id", "limit_max_replicas", "limit_initial_max_replicas", "verdict"],
-        )
-        .await;
+        let judged =
+            rows(store, "judged_events", &["insert_id", "limit_max_replicas", "limit_initial_max_replicas", "verdict"])
+                .await;
         let expected = [
             json!(["before", null, null, "unregistered"]),
             json!(["p4", 3, 3, "over_limit"]),
