@@ -487,7 +487,7 @@ const MUTATIONS: [Mutation; 19] = [
         "push",
     ),
     ("bigquery.tf", "role    = \"roles/bigquery.jobUser\"", "role    = \"roles/bigquery.admin\"", "push"),
-    ("bigquery.tf", "[\"deployment_config\"])", "[\"pod_metrics\"])", "push"),
+    ("bigquery.tf", "toset([\"deployment_config\", ", "toset([\"pod_metrics\", ", "push"),
 ];
 
 #[test]
