@@ -37,8 +37,8 @@ pub const VIEWS: [&str; 10] = [
     "user_pod_usage",
 ];
 
-/// Columns of `alerts` that tell what was raised, which depends on what came first; what the next reading raises has none yet.
-const RAISED: [&str; 5] = ["severity", "alert_id", "message", "raised", "last_time"];
+/// Columns of `alerts` that tell what was raised, which depends on what came first.
+const RAISED: [&str; 4] = ["alert_id", "message", "raised", "last_time"];
 
 /// Columns that tell of an arrival, and so differ between two runs over the same entries.
 const ARRIVAL: [&str; 7] =
