@@ -1,0 +1,1 @@
+//! Files that are cut, broken, huge, or no files at all.

@@ -1,0 +1,1 @@
+//! Stores, signals and environments that are slow, gone or hostile.
