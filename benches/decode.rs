@@ -10,6 +10,7 @@ use pedwatch::audit::{Entry, decode};
 use pedwatch::config::Config;
 use pedwatch::ped::limits::{Claim, Limits};
 use pedwatch::ped::{Clusters, Subject};
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::{Pipeline, open};
 use serde_json::Value;
 
@@ -120,7 +121,7 @@ fn bench(criterion: &mut Criterion) {
             black_box(decode(&entry).expect("a write"));
         });
         each("decode + judge", &|entry| {
-            open(entry, |_, decoded| {
+            open(entry, Envelope::default(), |_, decoded| {
                 if let Ok(pedwatch::audit::Decoded::Writes(writes)) = decoded {
                     writes.iter().for_each(|write| drop(black_box(pipeline.judge(write, &pipeline.limits()))));
                 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pedwatch::pipeline::chunk::Chunk;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::open;
 use pedwatch::source::files;
 
@@ -55,7 +56,9 @@ fn decode_alone(input: &Path, cores: usize) -> Duration {
             let taken = taken.clone();
             scope.spawn(move || {
                 for chunk in taken {
-                    chunk.documents().for_each(|document| open(document.bytes, |_, decoded| drop(decoded)));
+                    chunk
+                        .documents()
+                        .for_each(|document| open(document.bytes, Envelope::default(), |_, decoded| drop(decoded)));
                 }
             });
         }

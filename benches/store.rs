@@ -11,6 +11,7 @@ use pedwatch::config::Config;
 use pedwatch::ped::limits::Limits;
 use pedwatch::ped::version::Registration;
 use pedwatch::pipeline::Pipeline;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::store::row::{Cell, Record, Row};
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, register, schema};
@@ -65,7 +66,9 @@ async fn records(store: &dyn Store) -> Vec<Record> {
             .policy,
         limits,
     );
-    let assess = |number| pipeline.assess(&generate::entry(number, 7 << 10), String::new, Utc::now()).records;
+    let assess = |number| {
+        pipeline.assess(&generate::entry(number, 7 << 10), Envelope::default(), String::new, Utc::now()).records
+    };
     (0..ENTRIES).flat_map(assess).collect()
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that talks to a person")]
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::ped::{Fault, Located, parse_all};
 use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
+use crate::telemetry::redact::without_secrets;
 use crate::telemetry::{self, metrics::Metrics};
 
 mod config;
@@ -89,20 +91,26 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too. Where even that cannot be printed, the exit code tells.
-            let _ = error.print();
+            let _ = match error.use_stderr() {
+                true => std::io::stderr().write_all(without_secrets(&error.render().to_string()).as_bytes()),
+                false => error.print(),
+            };
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
     let config = match Config::load(cli.config.as_deref(), env) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("pedwatch: {error}");
+            eprintln!("pedwatch: {}", without_secrets(&error.to_string()));
             return ExitCode::from(USAGE);
         }
     };
     // Who serves is watched by its logs; a command for people speaks when something is wrong.
     let serves = matches!(cli.command, Command::Serve(_) | Command::Pull(_));
     telemetry::start(config.log_format, if serves { "info" } else { "warn" });
+    if !config.ignored.is_empty() {
+        tracing::warn!(variables = config.ignored.join(", "), "these name no key, and are ignored");
+    }
     match dispatch(cli.command, &config) {
         Ok(code) => code,
         Err(error) => {
@@ -112,7 +120,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
             {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("pedwatch: {error:#}");
+            eprintln!("pedwatch: {}", without_secrets(&format!("{error:#}")));
             if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -120,7 +128,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
 
 fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Replay(args) => replay::run(args, config).await,
             Command::Serve(args) => serve::serve(args, config).await,
@@ -131,7 +139,10 @@ fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
             Command::Schema(command) => schema::run(command, config).await,
             Command::Config(command) => config::run(&command, config),
         }
-    })
+    });
+    // A thread that still waits for a store must not keep the process: nobody waits for what it does.
+    runtime.shutdown_background();
+    done
 }
 
 /// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
@@ -147,8 +158,9 @@ async fn open_counted_store(
 ) -> Result<Option<Arc<dyn Store>>> {
     Ok(match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
-            let store = Sqlite::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
-            Some(Arc::new(store))
+            let context = format!("cannot open the store {}", path.display());
+            let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await?;
+            Some(Arc::new(opened.context(context)?))
         }
         Some(StoreUrl::BigQuery(name)) => {
             let context = format!("cannot open the store {name}");

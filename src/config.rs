@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use toml::Value;
-
 use crate::policy::Policy;
 use crate::source::pull::PullConfig;
 use crate::source::push::PushConfig;
 use crate::store::batch::Batching;
 use crate::store::bigquery::{BigQueryConfig, DatasetName};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, redact};
 use layers::{defaults, flatten, override_from, read_file, set};
 use raw::Raw;
 
@@ -47,8 +45,10 @@ pub struct Config {
     pub pull: PullConfig,
     /// How logs are written.
     pub log_format: LogFormat,
-    /// Each key with its value (as TOML) and where that came from, for `config check`.
+    /// Each key with its value (as TOML, without secrets) and where that came from, for `config check`.
     pub origins: BTreeMap<String, (String, Origin)>,
+    /// Variables that begin as ours do and name no key. Kubernetes makes such for a Service that is named `pedwatch`.
+    pub ignored: Vec<String>,
 }
 
 /// Where a value came from.
@@ -63,11 +63,11 @@ pub enum Origin {
 }
 
 /// How messages are handled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerConfig {
     /// When a batch of rows is written.
     pub batching: Batching,
-    /// How often all limits are read again.
+    /// Nobody judges by limits that were read longer ago.
     pub limits_refresh: Duration,
     /// Port of `/metrics`, `/livez` and `/readyz`.
     pub metrics_port: u16,
@@ -90,9 +90,15 @@ impl FromStr for StoreUrl {
 
     fn from_str(url: &str) -> Result<Self, String> {
         match url.split_once(':') {
+            // SQLite's own names for memory and for URIs: what is recorded there would be gone.
+            Some(("sqlite", name)) if name.starts_with(':') || name.starts_with("file:") => {
+                Err(format!("{url:?} names no file; expected sqlite:FILE"))
+            }
             Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
             Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),
-            _ => Err(format!("{url:?} is not a store; expected sqlite:FILE or bigquery:PROJECT.DATASET")),
+            _ => {
+                Err(format!("{:?} is not a store; expected sqlite:FILE or bigquery:PROJECT.DATASET", redact::url(url)))
+            }
         }
     }
 }
@@ -162,7 +168,11 @@ impl Config {
                 origins.insert(key.to_owned(), Origin::Environment(variable.clone()));
             }
         }
-        for (variable, text) in env.into_iter().filter(|(variable, _)| ours(variable)) {
+        let (ours, ignored): (Vec<_>, Vec<_>) = env
+            .into_iter()
+            .filter(|(variable, _)| ours(variable))
+            .partition(|(variable, _)| layers::may_be_a_key(variable));
+        for (variable, text) in ours {
             let key = override_from(&variable, &text, &mut table)?;
             origins.insert(key, Origin::Environment(variable));
         }
@@ -170,7 +180,7 @@ impl Config {
         let origins = origins
             .into_iter()
             .map(|(key, origin)| {
-                let value = values.get(&key).map_or_else(String::new, Value::to_string);
+                let value = values.get(&key).map_or_else(String::new, layers::shown);
                 (key, (value, origin))
             })
             .collect();
@@ -178,13 +188,14 @@ impl Config {
             path: file.unwrap_or(Path::new("the defaults")).to_owned(),
             message: error.to_string(),
         })?;
-        raw.validate(origins)
+        let ignored = ignored.into_iter().map(|(variable, _)| variable).collect();
+        Ok(Config { ignored, ..raw.validate(origins)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use toml::Table;
+    use toml::{Table, Value};
 
     use super::*;
     use crate::policy::{AlertType, Severity};

@@ -8,18 +8,18 @@ use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
 use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
 use crate::id;
 use crate::ped::limits::{Limit, Limits};
-use crate::policy::{Judgement, Policy, judge};
+use crate::policy::{Judgement, Policy, is_judged_at_once, judge};
 use crate::store::query::Counts;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
 use message::Envelope;
-use quarantine::{must_be_stored, refusals};
 
 pub mod again;
 pub mod chunk;
 pub mod consumer;
 pub mod message;
 pub mod quarantine;
+mod reader;
 mod reading;
 pub mod register;
 pub mod replay;
@@ -36,18 +36,12 @@ pub struct Pipeline {
 /// What came of one message.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Assessed {
-    /// Why it is not a change, where it is none.
-    pub ignored: Option<Ignored>,
-    /// Rows to append: events with their alerts, an observation, or a quarantined input.
+    /// For each document of it that is not a change, why.
+    pub ignored: Vec<Ignored>,
+    /// Rows to append: events with their alerts, observations, quarantined inputs.
     pub records: Vec<Record>,
-}
-
-impl Assessed {
-    /// Adds what came of another document of the same message.
-    fn add(&mut self, other: Assessed) {
-        self.ignored = self.ignored.or(other.ignored);
-        self.records.extend(other.records);
-    }
+    /// Namespaces in which a later reading has to judge, because a write cannot be judged by itself.
+    pub due: BTreeSet<String>,
 }
 
 impl Pipeline {
@@ -56,52 +50,62 @@ impl Pipeline {
         Pipeline { policy, limits: RwLock::new(limits) }
     }
 
-    /// Assesses one message. `now` is when that happens, `source` where the message came from (file and line, or
-    /// subscription).
-    pub fn assess(&self, raw: &[u8], source: impl Fn() -> String, now: DateTime<Utc>) -> Assessed {
+    /// Assesses one message. `around` is what its source knows of it, `now` is when that happens, `source` where the message
+    /// came from (file and line, or subscription).
+    pub fn assess(
+        &self,
+        raw: &[u8],
+        around: Envelope<'_>,
+        source: impl Fn() -> String,
+        now: DateTime<Utc>,
+    ) -> Assessed {
         let mut assessed = Assessed::default();
-        open(raw, |envelope, decoded| assessed.add(self.assess_decoded(envelope, &decoded, &source, now)));
+        open(raw, around, |envelope, decoded| {
+            if let Err(error) = self.add(&decoded, &mut assessed, now) {
+                let row = quarantine::unreadable(envelope, &error, source(), now);
+                assessed.records.push(Record::Quarantine(row));
+            }
+        });
         assessed
     }
 
-    /// As [`Pipeline::assess`], for a message that has been decoded.
-    pub fn assess_decoded(
+    /// Adds what came of one document.
+    fn add(
         &self,
-        envelope: Envelope<'_>,
         decoded: &Result<Decoded<'_>, DecodeError>,
-        source: impl FnOnce() -> String,
+        assessed: &mut Assessed,
         now: DateTime<Utc>,
-    ) -> Assessed {
-        let quarantined = |error: &DecodeError| Assessed {
-            ignored: None,
-            records: vec![Record::Quarantine(quarantine::unreadable(envelope, error, source(), now))],
-        };
-        let writes = match decoded {
-            Err(error) => return quarantined(error),
-            Ok(Decoded::Ignored(reason)) => return Assessed { ignored: Some(*reason), records: Vec::new() },
-            Ok(Decoded::Observed(_, write)) => std::slice::from_ref(&**write),
-            Ok(Decoded::Writes(writes)) => writes.as_slice(),
-        };
-        if let Some(error) = writes.iter().find_map(|write| implausible(write, now)) {
-            return quarantined(&error);
+    ) -> Result<(), DecodeError> {
+        match decoded {
+            Err(error) => return Err(error.clone()),
+            Ok(Decoded::Ignored(reason)) => assessed.ignored.push(*reason),
+            Ok(Decoded::Observed(reason, write)) => {
+                plausible(write, now)?;
+                assessed.ignored.push(*reason);
+                assessed.records.push(Record::Event(Box::new(ReplicaEvent::new(write, &self.policy, now))));
+            }
+            Ok(Decoded::Writes(writes)) => {
+                writes.iter().try_for_each(|write| plausible(write, now))?;
+                let limits = self.limits();
+                writes.iter().for_each(|write| self.add_write(write, &limits, assessed, now));
+            }
         }
-        if let Ok(Decoded::Observed(reason, write)) = decoded {
-            let event = ReplicaEvent::new(write, &self.policy, now);
-            return Assessed { ignored: Some(*reason), records: vec![Record::Event(Box::new(event))] };
-        }
-        let limits = self.limits();
-        let records = writes.iter().flat_map(|write| self.records(write, &limits, now)).collect();
-        Assessed { ignored: None, records }
+        Ok(())
     }
 
-    /// One row for each alert, and the event row.
-    fn records(&self, write: &Write<'_>, limits: &Limits, now: DateTime<Utc>) -> Vec<Record> {
+    /// Adds one row for each alert, and the event's. What was written before a limit of its Deployment that has been judged
+    /// already, or cannot be judged by itself, is due at the next reading of limits.
+    fn add_write(&self, write: &Write<'_>, limits: &Limits, assessed: &mut Assessed, now: DateTime<Utc>) {
         let (limit, judgement) = self.judge(write, limits);
         let event = ReplicaEvent::new(write, &self.policy, now);
+        let deployment = write.deployment_name.unwrap_or_default();
+        let turns = || limits.turn_between(write.namespace, deployment, write.event_time, now);
+        if self.policy.scope.holds(write) && (!is_judged_at_once(write) || turns()) {
+            assessed.due.insert(write.namespace.to_owned());
+        }
         let alert = |alert| Record::Alert(Box::new(AlertLog::new(write, &event, limit, alert)));
-        let mut records: Vec<Record> = judgement.alerts.into_iter().map(alert).collect();
-        records.push(Record::Event(Box::new(event)));
-        records
+        assessed.records.extend(judgement.alerts.into_iter().map(alert));
+        assessed.records.push(Record::Event(Box::new(event)));
     }
 
     /// Judges a write against the limit in force at its own time.
@@ -127,15 +131,15 @@ impl Pipeline {
     }
 }
 
-/// Before GKE wrote audit logs, or further ahead than clocks are apart: a time that nothing can be judged by.
-fn implausible(write: &Write<'_>, now: DateTime<Utc>) -> Option<DecodeError> {
-    let earliest = NaiveDate::from_ymd_opt(2015, 1, 1)?.and_time(NaiveTime::MIN).and_utc();
-    let possible = earliest..=now + Duration::days(1);
-    (!possible.contains(&write.event_time)).then(|| DecodeError::BadTime {
-        place: "timestamp",
-        value: id::time(write.event_time),
-        expected: "a time from 2015 to a day from now",
-    })
+/// Refuses a write from before GKE wrote audit logs, or from further ahead than clocks are apart: nothing can be judged by
+/// its time.
+fn plausible(write: &Write<'_>, now: DateTime<Utc>) -> Result<(), DecodeError> {
+    let earliest = NaiveDate::from_ymd_opt(2015, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN).and_utc();
+    if (earliest..=now + Duration::days(1)).contains(&write.event_time) {
+        return Ok(());
+    }
+    let (value, expected) = (id::time(write.event_time), "a time from 2015 to a day from now");
+    Err(DecodeError::BadTime { place: "timestamp", value, expected })
 }
 
 /// What was seen so far. The store tells which of it was new: see [`Counts`].
@@ -203,13 +207,9 @@ impl Tally {
 pub async fn append(store: &dyn Store, records: Vec<Record>, now: DateTime<Utc>) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
     let records: Arc<[Record]> = records.into();
-    let outcomes = store.append(Arc::clone(&records)).await?;
+    let outcomes = quarantine::append(store, Arc::clone(&records), now).await?;
     records.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Appended::Stored).for_each(|(record, _)| {
         tally.count(record);
     });
-    let refusals = refusals(&records, outcomes, now);
-    if !refusals.is_empty() {
-        must_be_stored(&store.append(refusals.into()).await?)?;
-    }
     Ok(tally)
 }

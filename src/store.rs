@@ -51,7 +51,10 @@ pub trait Store: Registry {
     /// [`StoreError`] when some of them may not be stored; appending them all again is safe.
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError>;
 
-    /// Checks that tables and views are what this binary needs, before it begins to write for long.
+    /// How many appends under way at once it gains from.
+    fn appends_at_once(&self) -> usize;
+
+    /// Checks that the tables are what this binary needs, before it begins to write for long.
     ///
     /// # Errors
     /// [`StoreError`] with what is missing, and how to make it.
@@ -102,13 +105,13 @@ impl<S: Store> Registry for S {
     }
 
     async fn versions(&self, of: Option<&[Deployment]>) -> Result<Vec<Version>, StoreError> {
-        let found: Vec<DeploymentConfig> = self.fetch(&query::versions(of)).await?.read()?;
+        let found: Vec<DeploymentConfig> = self.fetch(&query::versions(of)).await?.read();
         let versions = found.into_iter().map(Version::from);
         Ok(only(of, versions.collect(), |version: &Version| &version.subject))
     }
 
     async fn claims(&self, of: Option<&[Deployment]>) -> Result<Vec<Claim>, StoreError> {
-        let found: Vec<ClaimRow> = self.fetch(&query::claims(of)).await?.read()?;
+        let found: Vec<ClaimRow> = self.fetch(&query::claims(of)).await?.read();
         let claims = found.into_iter().map(Claim::from);
         Ok(only(of, claims.collect(), |claim: &Claim| &claim.subject))
     }

@@ -1,4 +1,5 @@
-//! What is seen from outside: logs, to standard error, without payloads, e-mail addresses or IP addresses; and metrics.
+//! What is seen from outside: logs, to standard error, without payloads, e-mail addresses, IP addresses or secrets of URLs;
+//! and metrics.
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -6,6 +7,8 @@ use tracing_subscriber::fmt::format::JsonFields;
 
 mod cloud_logging;
 pub mod metrics;
+pub mod redact;
+pub mod steady;
 
 /// The commit that this binary is made from, or `unknown`.
 pub const COMMIT: &str = env!("BUILT_FROM_COMMIT");
@@ -26,7 +29,7 @@ pub enum LogFormat {
 /// Starts logging at a level, or at what `RUST_LOG` says. Called once.
 pub fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redact::Stderr);
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.event_format(cloud_logging::Format).fmt_fields(JsonFields::new()).init(),

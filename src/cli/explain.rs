@@ -13,6 +13,7 @@ use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;
 use crate::ped::limits::Limits;
+use crate::pipeline::message::Envelope;
 use crate::pipeline::{Pipeline, open};
 use crate::policy::{AlertType, Policy, is_judged_at_once};
 use crate::source::files;
@@ -57,7 +58,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
             match document.fault() {
                 Some(error) if args.insert_id.is_none() => explanations.push(headed(&place, None, &unreadable(&error))),
                 Some(_) => {}
-                None => open(document.bytes, |envelope, decoded| {
+                None => open(document.bytes, Envelope::default(), |envelope, decoded| {
                     if args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted)) {
                         explanations.push(headed(&place, envelope.insert_id, &explain(&pipeline, decoded)));
                     }

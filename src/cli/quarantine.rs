@@ -1,19 +1,14 @@
 //! `pedwatch quarantine list|show|replay`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use chrono::Utc;
 
 use super::{Format, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::limits::Limits;
-use crate::pipeline::again::judge_again;
-use crate::pipeline::quarantine::{Held, held, raw};
-use crate::pipeline::{Pipeline, append};
-use crate::store::row::Record;
-use crate::store::{Store, query};
+use crate::pipeline::quarantine::{Fed, raw, replay};
+use crate::store::query;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -52,13 +47,13 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
     match command {
         Command::List { format, target } => {
             let store = require_store(target.store, config).await?;
-            let rows = query::quarantined(&*store, &[]).await?;
+            let heads = query::quarantined(&*store, &[]).await?;
             if format != Format::Table {
-                report::rows(&rows, format)?;
+                report::quarantined(&*store, &heads, format).await?;
                 return Ok(ExitCode::SUCCESS);
             }
             let mut table = report::table(&["id", "when (UTC)", "reason", "what is wrong", "source", "message"]);
-            for row in rows {
+            for row in heads {
                 let when = report::short(row.quarantined_at);
                 let [source, message] = [row.source, row.message_id].map(Option::unwrap_or_default);
                 table.add_row([row.quarantine_id, when, row.reason, row.detail, source, message]);
@@ -67,41 +62,24 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Show { id, target } => {
             let store = require_store(target.store, config).await?;
-            let rows = query::quarantined(&*store, std::slice::from_ref(&id)).await?;
-            let [row] = rows.as_slice() else { bail!("there is no {id} in quarantine; see pedwatch quarantine list") };
-            report::bytes(&raw(row))?;
+            let heads = query::quarantined(&*store, std::slice::from_ref(&id)).await?;
+            if heads.is_empty() {
+                bail!("there is no {id} in quarantine; see pedwatch quarantine list");
+            }
+            query::in_quarantine(&*store, &heads, async |rows| {
+                rows.iter().try_for_each(|row| report::bytes(&raw(row)))
+            })
+            .await?;
         }
         Command::Replay { ids, target } => {
             let store = require_store(target.store, config).await?;
-            return replay(store, &ids, config).await;
+            let now = Utc::now();
+            let Fed { again, still } = replay(&*store, config.policy.clone(), &ids, now).await?;
+            // What a store still refuses is there already, so it is not counted as new.
+            let events = query::counts(&*store, now).await?.events;
+            report::text(&format!("{again} fed again ({events} new events), {still} still unreadable\n"))?;
+            return Ok(if still == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn replay(store: Arc<dyn Store>, ids: &[String], config: &Config) -> Result<ExitCode> {
-    let rows = query::quarantined(&*store, ids).await?;
-    let pipeline = Pipeline::new(config.policy.clone(), Limits::new(store.claims(None).await?));
-    let now = Utc::now();
-    let (mut again, mut still) = (Vec::new(), 0_u64);
-    for row in &rows {
-        let records = match held(row, now) {
-            Held::Row(record) => vec![*record],
-            Held::Message(raw) => pipeline.assess(&raw, || "quarantine".to_owned(), now).records,
-        };
-        if records.iter().any(|record| matches!(record, Record::Quarantine(_))) {
-            still += 1;
-        } else {
-            again.extend(records);
-        }
-    }
-    let namespaces = append(&*store, again, now).await?.namespaces;
-    if !namespaces.is_empty() {
-        judge_again(&*store, pipeline.policy(), &namespaces, now).await?;
-    }
-    let counts = query::counts(&*store, now).await?;
-    // What a store still refuses is there already, so it is not counted as new.
-    let (fed, events) = (rows.len() as u64 - still, counts.events);
-    report::text(&format!("{fed} fed again ({events} new events), {still} still unreadable\n"))?;
-    Ok(if still == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

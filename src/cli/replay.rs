@@ -75,7 +75,9 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     match args.format {
         Format::Json => report::text(&format!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
-        Format::Ndjson => report::ndjson(&query::report(&*store, now, usize::MAX, args.out_of_scope).await?)?,
+        Format::Ndjson => {
+            report::ndjson(&*store, &query::report(&*store, now, usize::MAX, args.out_of_scope).await?).await?;
+        }
         Format::Table => report::story(
             &query::report(&*store, now, report::ROWS_MAX, args.out_of_scope).await?,
             &tally,

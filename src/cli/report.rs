@@ -11,8 +11,9 @@ use super::Format;
 use crate::audit::ObjectKind;
 use crate::pipeline::Tally;
 use crate::policy::Verdict;
-use crate::store::query::{Counts, RunReport};
-use crate::store::row::{self, Change, Row};
+use crate::store::Store;
+use crate::store::query::{self, Counts, RunReport};
+use crate::store::row::{self, Change, QuarantineHead, Row};
 
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
@@ -51,6 +52,26 @@ pub(super) fn rows<R: Row>(rows: &[R], format: Format) -> Result<()> {
     text(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
 }
 
+/// What is in quarantine, whole, as [`rows`] prints it; it is read page by page.
+pub(super) async fn quarantined(store: &dyn Store, heads: &[QuarantineHead], format: Format) -> Result<()> {
+    let is_array = format == Format::Json;
+    let mut separator = if is_array { "[" } else { "" };
+    query::in_quarantine(store, heads, async |rows| {
+        for row in rows {
+            text(&format!("{separator}{}", Json::Object(row::json(&row))))?;
+            separator = if is_array { "," } else { "\n" };
+        }
+        anyhow::Ok(())
+    })
+    .await?;
+    match (is_array, heads.is_empty()) {
+        (true, true) => text("[]\n"),
+        (true, false) => text("]\n"),
+        (false, true) => Ok(()),
+        (false, false) => text("\n"),
+    }
+}
+
 /// The figures of a replay.
 pub(super) fn summary(tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> Json {
     let ignored: Map<String, Json> =
@@ -69,12 +90,13 @@ pub(super) fn summary(tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> J
 }
 
 /// Changes, alerts and quarantined inputs, one object a line, each with its table.
-pub(super) fn ndjson(report: &RunReport) -> Result<()> {
-    fn lines<'r, R: Row>(rows: &'r [R]) -> impl Iterator<Item = String> + 'r {
-        rows.iter().map(|row| format!("{}\n", json!({ "table": R::TABLE, "row": row::json(row) })))
+pub(super) async fn ndjson(store: &dyn Store, report: &RunReport) -> Result<()> {
+    fn line<R: Row>(row: &R) -> Result<()> {
+        text(&format!("{}\n", json!({ "table": R::TABLE, "row": row::json(row) })))
     }
-    let lines = lines(&report.changes).chain(lines(&report.alerts)).chain(lines(&report.quarantined));
-    text(&lines.collect::<String>())
+    report.changes.iter().try_for_each(line)?;
+    report.alerts.iter().try_for_each(line)?;
+    query::in_quarantine(store, &report.quarantined, async |rows| rows.iter().try_for_each(line)).await
 }
 
 /// The report that a person wants to see.
@@ -90,7 +112,7 @@ pub(super) fn story(report: &RunReport, tally: &Tally, counts: &Counts, elapsed_
         section(&mut out, "Ignored", "", &ignored, 1);
     }
     if !report.quarantined.is_empty() {
-        section(&mut out, "Quarantined", "", &quarantined(report), report.quarantined.len());
+        section(&mut out, "Quarantined", "", &put_aside(report), report.quarantined.len());
     }
     let (Tally { entries, bytes, .. }, Counts { events, quarantined, .. }) = (tally, counts);
     let (alerts, duplicates): (u64, u64) = (counts.alerts.values().sum(), tally.duplicates(counts));
@@ -169,7 +191,7 @@ fn who(actor: &str, on_behalf_of: Option<&str>) -> String {
     on_behalf_of.map_or_else(|| actor.to_owned(), |behalf| format!("{behalf} (by {actor})"))
 }
 
-fn quarantined(report: &RunReport) -> Table {
+fn put_aside(report: &RunReport) -> Table {
     let mut quarantined = table(&["where", "reason", "what is wrong"]);
     for row in &report.quarantined {
         quarantined.add_row([row.source.clone().unwrap_or_default(), row.reason.clone(), row.detail.clone()]);

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Usage, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::store::bigquery::{BigQuery, Change};
+use crate::store::bigquery::{BigQuery, Change, DatasetName};
 use crate::store::schema;
 
 #[derive(Debug, clap::Subcommand)]
@@ -17,7 +17,7 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "sql")]
         format: Format,
         /// The dataset to name in SQL
-        #[arg(long, default_value = "pedwatch")]
+        #[arg(long, default_value = "pedwatch", value_parser = dataset_name)]
         dataset: String,
     },
     /// Make what is missing: the dataset, tables, columns that may be null, views. Nothing is ever dropped
@@ -39,6 +39,13 @@ pub(super) struct Target {
     /// Where facts are kept
     #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
+}
+
+/// A dataset, with or without its project: what `--store` takes, and nothing else, because it stands in every statement.
+fn dataset_name(text: &str) -> Result<String, String> {
+    let whole = if text.contains('.') { text.to_owned() } else { format!("project.{text}") };
+    let wrong = |_| format!("{text:?} is not a dataset; expected DATASET or PROJECT.DATASET");
+    whole.parse::<DatasetName>().map(|_| text.to_owned()).map_err(wrong)
 }
 
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {

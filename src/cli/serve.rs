@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Usage, no_store, open_counted_store};
-use crate::config::{Config, STORE_URL, StoreUrl};
+use crate::config::{Config, ConsumerConfig, STORE_URL, StoreUrl};
 use crate::pipeline::consumer::Consumer;
 use crate::source::health::{self, Health};
-use crate::source::shutdown::Shutdown;
+use crate::source::shutdown::{FINISH, Shutdown};
 use crate::source::{pull as puller, push};
 use crate::telemetry::metrics::Metrics;
 
@@ -33,7 +33,7 @@ pub(super) struct PullArgs {
 pub(super) async fn serve(args: Args, config: &Config) -> Result<ExitCode> {
     let shutdown = Shutdown::on_signal()?;
     let trace_project = trace_project(args.store.as_ref().or(config.store.as_ref()));
-    let (consumer, health) = start(args, config, &shutdown).await?;
+    let Some((consumer, health)) = start(args, config, &shutdown).await? else { return Ok(ExitCode::SUCCESS) };
     push::serve(&config.push, trace_project, Arc::clone(&consumer), health, shutdown).await?;
     finish(&consumer).await;
     Ok(ExitCode::SUCCESS)
@@ -43,31 +43,40 @@ pub(super) async fn pull(args: PullArgs, config: &Config) -> Result<ExitCode> {
     let missing = || Usage("no subscription; expected --subscription, or pull.subscription".to_owned());
     let subscription = args.subscription.as_ref().or(config.pull.subscription.as_ref()).ok_or_else(missing)?;
     let shutdown = Shutdown::on_signal()?;
-    let (consumer, _) = start(args.store, config, &shutdown).await?;
+    let Some((consumer, _)) = start(args.store, config, &shutdown).await? else { return Ok(ExitCode::SUCCESS) };
     puller::pull(&config.pull, subscription, Arc::clone(&consumer), shutdown).await?;
     finish(&consumer).await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that has to be right before the first message: the store, its tables, the credentials, the limits.
-async fn start(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Arc<Consumer>, Health)> {
+/// Everything that has to be right before the first message; `None` when it is time to stop before that.
+async fn start(args: Args, config: &Config, shutdown: &Shutdown) -> Result<Option<(Arc<Consumer>, Health)>> {
+    tokio::select! {
+        started = prepare(args, config, shutdown) => started.map(Some),
+        () = shutdown.begun() => Ok(None),
+    }
+}
+
+/// The store, its tables, the credentials, the limits.
+async fn prepare(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Arc<Consumer>, Health)> {
     let metrics = Metrics::default();
     let store = open_counted_store(args.store, config, &metrics).await?.ok_or_else(no_store)?;
+    let ConsumerConfig { batching, limits_refresh, metrics_port } = config.consumer;
     let consumer =
-        Consumer::start(Arc::clone(&store), config.policy.clone(), config.consumer.batching, metrics.clone());
+        Consumer::start(Arc::clone(&store), config.policy.clone(), batching, limits_refresh, metrics.clone());
     let consumer = Arc::new(consumer.await.context("cannot start")?);
     let health = Health::new(store, shutdown.clone());
-    health::serve(config.consumer.metrics_port, health.clone(), metrics).await?;
-    tokio::spawn(refresh(Arc::clone(&consumer), config.consumer.limits_refresh));
+    health::serve(metrics_port, health.clone(), metrics).await?;
+    tokio::spawn(refresh(Arc::clone(&consumer), limits_refresh * 3 / 4));
     Ok((consumer, health))
 }
 
-/// Judges what is left for the next reading of limits. Cloud Run gives 2 s more than is taken to drain; what is not done in
-/// them, the next instance does.
+/// Judges what is left for the next reading of limits.
 async fn finish(consumer: &Consumer) {
-    let _ = tokio::time::timeout(Duration::from_millis(1_500), consumer.finish(chrono::Utc::now())).await;
+    let _ = tokio::time::timeout(FINISH, consumer.finish(chrono::Utc::now())).await;
 }
 
+/// Reads the limits again before they are too old to judge by, so that no message has to wait for it.
 async fn refresh(consumer: Arc<Consumer>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::raw::Raw;
 use super::{ConfigError, ENV_PREFIX};
+use crate::telemetry::redact;
 
 /// Every key, dotted, in alphabetical order.
 pub fn keys() -> Vec<String> {
@@ -30,6 +31,23 @@ pub(super) fn read_file(path: &Path) -> Result<Table, ConfigError> {
     let refuse = |error: toml::de::Error| ConfigError::File { path: path.to_owned(), message: error.to_string() };
     toml::from_str::<Raw>(&text).map_err(refuse)?;
     toml::from_str(&text).map_err(refuse)
+}
+
+/// Keys of older releases that do nothing any more.
+const RETIRED: [&str; 1] = ["consumer.batch_wait_ms"];
+
+/// Whether a variable is meant for a key: each has a section, and two underscores behind it.
+pub(super) fn may_be_a_key(variable: &str) -> bool {
+    variable.strip_prefix(ENV_PREFIX).is_some_and(|name| name.contains("__"))
+        && !RETIRED.iter().any(|key| env_name(key) == variable)
+}
+
+/// A value as TOML, without secrets.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => Value::String(redact::without_secrets(text)).to_string(),
+        value => value.to_string(),
+    }
 }
 
 /// Sets the key that a variable names to what it says, and checks that it still fits.

@@ -12,7 +12,7 @@ use crate::source::pull::PullConfig;
 use crate::source::push::{PushAuth, PushConfig};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, redact};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -230,7 +230,9 @@ impl RawBigQuery {
 #[serde(default, deny_unknown_fields)]
 struct RawConsumer {
     batch_rows: i64,
-    batch_wait_ms: i64,
+    /// Of the first release, which gathered by a timer: without effect.
+    #[serde(skip_serializing)]
+    batch_wait_ms: Option<i64>,
     batches_in_flight: i64,
     limits_refresh_seconds: i64,
     metrics_port: i64,
@@ -240,7 +242,7 @@ impl Default for RawConsumer {
     fn default() -> Self {
         RawConsumer {
             batch_rows: 500,
-            batch_wait_ms: 50,
+            batch_wait_ms: None,
             batches_in_flight: 4,
             limits_refresh_seconds: 60,
             metrics_port: 9090,
@@ -250,12 +252,10 @@ impl Default for RawConsumer {
 
 impl RawConsumer {
     fn validate(&self) -> Result<ConsumerConfig, ConfigError> {
-        let wait_ms = within("consumer.batch_wait_ms", self.batch_wait_ms, 0..=10_000)?;
         let refresh = within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=300)?;
         Ok(ConsumerConfig {
             batching: Batching {
                 rows: within("consumer.batch_rows", self.batch_rows, 1..=10_000)? as usize,
-                wait: Duration::from_millis(wait_ms.into()),
                 in_flight: within("consumer.batches_in_flight", self.batches_in_flight, 1..=64)? as usize,
                 ..Batching::default()
             },
@@ -386,7 +386,7 @@ fn url(key: &'static str, text: String) -> Result<Option<String>, ConfigError> {
         return Ok(Some(text).filter(|text| !text.is_empty()));
     }
     let wanted = "expected a URL such as \"http://127.0.0.1:9050\", or empty for Google's".to_owned();
-    Err(ConfigError::Invalid { key, value: format!("{text:?}"), wanted })
+    Err(ConfigError::Invalid { key, value: format!("{:?}", redact::url(&text)), wanted })
 }
 
 fn port(key: &'static str, value: i64) -> Result<u16, ConfigError> {
@@ -417,7 +417,7 @@ impl Raw {
             "" => None,
             url => Some(url.parse().map_err(|_| ConfigError::Invalid {
                 key: "store.url",
-                value: format!("{url:?}"),
+                value: format!("{:?}", redact::url(url)),
                 wanted: "expected \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
             })?),
         };
@@ -439,6 +439,7 @@ impl Raw {
             ),
         };
         Ok(Config {
+            ignored: Vec::new(),
             policy,
             store,
             bigquery,

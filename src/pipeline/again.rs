@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::quarantine::append;
 use crate::id::id;
 use crate::names::Named;
 use crate::policy::{AlertType, Facts, Policy};
 use crate::store::query::{self, Unraised};
-use crate::store::row::{AlertLog, Record, alert_id};
-use crate::store::{Store, StoreError};
+use crate::store::row::{AlertLog, Record, alert_id, written};
+use crate::store::{Appended, Store, StoreError};
 
-/// Raises what stands in these namespaces (in all, where none is named) and was not raised, and returns it.
+/// Raises what stands in these namespaces (in all, where none is named) and was not raised, and returns what is stored.
+/// What the store refuses is in quarantine.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read or may not be stored; doing it again is safe.
@@ -25,11 +27,13 @@ pub async fn judge_again(
 ) -> Result<Vec<AlertLog>, StoreError> {
     let unraised = query::unraised(store, namespaces).await?;
     let alerts: Vec<AlertLog> = unraised.into_iter().filter_map(|found| alert(found, policy, now)).collect();
-    if !alerts.is_empty() {
-        let records: Arc<[Record]> = alerts.iter().map(|alert| Record::Alert(Box::new(alert.clone()))).collect();
-        store.append(records).await?;
+    if alerts.is_empty() {
+        return Ok(alerts);
     }
-    Ok(alerts)
+    let records: Arc<[Record]> = alerts.iter().map(|alert| Record::Alert(Box::new(alert.clone()))).collect();
+    let outcomes = append(store, records, now).await?;
+    let stored = alerts.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Appended::Stored);
+    Ok(stored.map(|(alert, _)| alert).collect())
 }
 
 /// The row of a segment's alert; `None` where its rule is off.
@@ -46,9 +50,11 @@ fn alert(found: Unraised, policy: &Policy, now: DateTime<Utc>) -> Option<AlertLo
         set_by_write: found.is_write && found.touched,
         why: (found.alert_type == AlertType::UnknownValue).then_some("the audit log does not tell it"),
     };
-    let message = match found.is_write {
-        true => facts.message(found.alert_type, policy),
-        false => format!("{}: the limit began while the number stood", facts.message(found.alert_type, policy)),
+    let message = facts.message(found.alert_type, policy);
+    let message = match (found.is_write, &found.limit_id) {
+        (true, _) => message,
+        (false, Some(_)) => format!("{message}: the limit began while the number stood"),
+        (false, None) => format!("{message}: the limit ended while the number stood"),
     };
     Some(AlertLog {
         alert_id: identity(&found),
@@ -76,13 +82,9 @@ fn alert(found: Unraised, policy: &Policy, now: DateTime<Utc>) -> Option<AlertLo
 /// The same as when the write itself is judged; for a limit that begins on a standing number, the object, the limit and
 /// the instant.
 fn identity(found: &Unraised) -> String {
-    let (uid, version) = (found.object_uid.as_deref(), found.object_version.as_deref());
-    let (max, initial) = (found.limit_max_replicas, found.limit_initial_max_replicas);
+    let (uid, max, initial) = (found.object_uid.as_deref(), found.limit_max_replicas, found.limit_initial_max_replicas);
     if found.is_write {
-        let written = match (uid, version) {
-            (Some(uid), Some(version)) => vec![uid, version],
-            _ => vec![found.write_id.as_str()],
-        };
+        let written = written(uid, found.object_version.as_deref(), &found.write_id);
         return alert_id(found.alert_type, &written, found.replicas, max, initial);
     }
     let object = uid.map_or_else(|| found.object_names(), str::to_owned);

@@ -1,4 +1,4 @@
-//! A message without what it was wrapped in: opened once, decoded once.
+//! A message without what it was wrapped in.
 
 use chrono::{DateTime, Utc};
 
@@ -19,6 +19,17 @@ pub struct Envelope<'m> {
     pub message_id: Option<&'m str>,
     /// When Pub/Sub took the message.
     pub publish_time: Option<DateTime<Utc>>,
+}
+
+impl<'m> Envelope<'m> {
+    /// With what is known of the delivery only from around it.
+    fn within(self, around: Envelope<'m>) -> Self {
+        Envelope {
+            message_id: self.message_id.or(around.message_id),
+            publish_time: self.publish_time.or(around.publish_time),
+            ..self
+        }
+    }
 }
 
 /// A `LogEntry`, a Pub/Sub push body around one, or any of [`forms`].
@@ -98,8 +109,9 @@ fn wrapped_too_often() -> DecodeError {
 }
 
 /// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
-pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
-    open_wrapped(raw, Envelope::default(), WRAPPINGS_MAX, &mut read);
+/// `around` is what is known of it besides, where it does not say so itself.
+pub fn open(raw: &[u8], around: Envelope<'_>, mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
+    open_wrapped(raw, around, WRAPPINGS_MAX, &mut read);
 }
 
 fn open_wrapped(
@@ -111,16 +123,11 @@ fn open_wrapped(
     let message = Message::open(raw);
     let inner = message.inner();
     if let Some(documents) = message.several().filter(|_| wrappings > 0) {
-        let (around, _) = message.read(&None);
+        let around = message.read(&None).0.within(around);
         return documents.iter().for_each(|document| open_wrapped(document, around, wrappings - 1, read));
     }
     let (envelope, decoded) = message.read(&inner);
-    let envelope = Envelope {
-        message_id: envelope.message_id.or(around.message_id),
-        publish_time: envelope.publish_time.or(around.publish_time),
-        ..envelope
-    };
-    read(envelope, decoded);
+    read(envelope.within(around), decoded);
 }
 
 /// A time as Pub/Sub writes it.

@@ -1,16 +1,23 @@
 //! Quarantine in both directions: what cannot be read or stored goes in whole, and comes out as it came.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::Pipeline;
+use super::again::judge_again;
 use super::message::Envelope;
 use crate::audit::DecodeError;
 use crate::id::{self, id};
+use crate::ped::limits::Limits;
+use crate::policy::Policy;
 use crate::store::row::{Quarantine, QuarantineKind, Record};
-use crate::store::{Appended, StoreError};
+use crate::store::{Appended, Store, StoreError, query};
 
 /// Longest text that is kept of one input: its row must get through BigQuery's 10 MB for one, and a quote in it takes
 /// two characters there. Pub/Sub carries up to 10 MB, but a LogEntry has at most 512 KiB.
@@ -34,7 +41,8 @@ pub fn unreadable(envelope: Envelope<'_>, error: &DecodeError, source: String, n
         detail: error.to_string(),
         kind: Some(QuarantineKind::Message),
         raw: excerpt(match std::str::from_utf8(raw) {
-            Ok(text) if is_text(text) => text.to_owned(),
+            // Text that looks like it is encoded too, so that it comes back as it was.
+            Ok(text) if is_text(text) && !text.starts_with(BASE64) => text.to_owned(),
             _ => format!("{BASE64}{}", STANDARD.encode(raw)),
         }),
         source: Some(source),
@@ -42,10 +50,10 @@ pub fn unreadable(envelope: Envelope<'_>, error: &DecodeError, source: String, n
 }
 
 /// The rows of what a store refused.
-pub(crate) fn refusals(records: &[Record], outcomes: Vec<Appended>, now: DateTime<Utc>) -> Vec<Record> {
+pub(crate) fn refusals(records: &[Record], outcomes: &[Appended], now: DateTime<Utc>) -> Vec<Record> {
     let refused = records.iter().zip(outcomes).filter_map(|(record, outcome)| match outcome {
         Appended::Stored => None,
-        Appended::Refused(reason) => Some(Record::Quarantine(refused(record, &reason, now))),
+        Appended::Refused(reason) => Some(Record::Quarantine(refused(record, reason, now))),
     });
     refused.collect()
 }
@@ -64,13 +72,30 @@ fn refused(record: &Record, reason: &str, now: DateTime<Utc>) -> Quarantine {
     }
 }
 
-/// There is no quarantine for the quarantine.
-pub(crate) fn must_be_stored(outcomes: &[Appended]) -> Result<(), StoreError> {
+/// There is no quarantine for the quarantine, nor for what pedwatch notes for itself.
+pub(crate) fn must_be_stored(outcomes: &[Appended], table: &str) -> Result<(), StoreError> {
     let refused = outcomes.iter().find_map(|outcome| match outcome {
         Appended::Stored => None,
-        Appended::Refused(reason) => Some(StoreError::Permanent(format!("it refuses a quarantine row: {reason}"))),
+        Appended::Refused(reason) => Some(StoreError::Permanent(format!("it refuses a row of {table}: {reason}"))),
     });
     refused.map_or(Ok(()), Err)
+}
+
+/// Appends rows. What the store refuses goes to quarantine with its reason, and is told by its outcome.
+///
+/// # Errors
+/// [`StoreError`] when not all of it is durable; appending it again is safe.
+pub(crate) async fn append(
+    store: &dyn Store,
+    records: Arc<[Record]>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Appended>, StoreError> {
+    let outcomes = store.append(Arc::clone(&records)).await?;
+    let refusals = refusals(&records, &outcomes, now);
+    if !refusals.is_empty() {
+        must_be_stored(&store.append(refusals.into()).await?, "quarantine")?;
+    }
+    Ok(outcomes)
 }
 
 /// What lies in quarantine, as it came.
@@ -94,6 +119,55 @@ pub fn held(row: &Quarantine, now: DateTime<Utc>) -> Held {
 pub fn raw(row: &Quarantine) -> Vec<u8> {
     let encoded = row.raw.strip_prefix(BASE64).and_then(|text| STANDARD.decode(text).ok());
     encoded.unwrap_or_else(|| row.raw.clone().into_bytes())
+}
+
+/// What came of feeding quarantine again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fed {
+    /// Could be read, or were taken, now.
+    pub again: u64,
+    /// Could not.
+    pub still: u64,
+}
+
+/// Feeds inputs and rows of quarantine again, all or those of these ids, and records what can be read now. They stay there,
+/// as a record of what happened.
+///
+/// # Errors
+/// [`StoreError`] when something is not durable; feeding it again is safe.
+pub async fn replay(store: &dyn Store, policy: Policy, ids: &[String], now: DateTime<Utc>) -> Result<Fed, StoreError> {
+    let pipeline = Pipeline::new(policy, Limits::new(store.claims(None).await?));
+    let heads = query::quarantined(store, ids).await?;
+    let (mut fed, mut namespaces) = (Fed::default(), BTreeSet::new());
+    query::in_quarantine(store, &heads, async |rows| {
+        let mut again = Vec::new();
+        for row in rows {
+            let records = match held(&row, now) {
+                Held::Row(record) => vec![*record],
+                Held::Message(raw) => {
+                    let around = Envelope {
+                        message_id: row.message_id.as_deref(),
+                        publish_time: row.publish_time,
+                        ..Envelope::default()
+                    };
+                    pipeline.assess(&raw, around, || "quarantine".to_owned(), now).records
+                }
+            };
+            if records.iter().any(|record| matches!(record, Record::Quarantine(_))) {
+                fed.still += 1;
+            } else {
+                fed.again += 1;
+                again.extend(records);
+            }
+        }
+        namespaces.extend(super::append(store, again, now).await?.namespaces);
+        Ok::<_, StoreError>(())
+    })
+    .await?;
+    if !namespaces.is_empty() {
+        judge_again(store, pipeline.policy(), &namespaces, now).await?;
+    }
+    Ok(fed)
 }
 
 fn refused_row(raw: &str, now: DateTime<Utc>) -> Option<Record> {

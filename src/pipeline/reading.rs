@@ -17,9 +17,6 @@ use crate::store::row::Watermark;
 /// judge by limits that it does not read again, so that what it judged by those is in it.
 pub(super) const MARGIN: Duration = Duration::minutes(15);
 
-/// Nobody judges by limits read longer ago.
-const STALE: Duration = Duration::minutes(5);
-
 /// Since when versions and writes are to be held against each other; `None` for all.
 pub(super) type Since = Option<DateTime<Utc>>;
 
@@ -29,6 +26,8 @@ pub(super) struct Readings {
     /// The name of its own watermark.
     name: String,
     started: std::time::Instant,
+    /// Nobody judges by limits read longer ago.
+    limits_for: std::time::Duration,
     state: Mutex<State>,
 }
 
@@ -73,18 +72,22 @@ struct State {
 
 impl Readings {
     /// Begins where the watermark is.
-    pub(super) fn new(watermark: Since) -> Self {
+    pub(super) fn new(watermark: Since, limits_for: std::time::Duration) -> Self {
         Readings {
             name: format!("{JUDGED}/{:016x}", RandomState::new().hash_one(())),
             started: std::time::Instant::now(),
+            limits_for,
             state: Mutex::new(State { judged_through: watermark, watermark, ..State::default() }),
         }
     }
 
     /// Whether limits have to be read before anything is judged by them.
     pub(super) async fn are_stale(&self, now: DateTime<Utc>) -> bool {
-        let elapsed = || Duration::from_std(self.started.elapsed()).unwrap_or(Duration::MAX);
-        self.state.lock().await.read_at.map_or_else(elapsed, |read_at| now - read_at) > STALE
+        let age = match self.state.lock().await.read_at {
+            Some(read_at) => (now - read_at).to_std().unwrap_or_default(),
+            None => self.started.elapsed(),
+        };
+        age > self.limits_for
     }
 
     /// Whether there is something to judge at the next reading.
@@ -111,11 +114,12 @@ impl Readings {
         last.into_values().filter(|mark| mark.through < mark.at && now - mark.at > MARGIN).collect()
     }
 
-    /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, `mark` appends one; whoever
-    /// puts something on it meanwhile waits for that.
+    /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, `mark` appends one first;
+    /// whoever puts something on it meanwhile waits for that. Who stops waiting has put nothing there, and may have left
+    /// a mark, which only makes another instance look.
     pub(super) async fn put<E>(
         &self,
-        namespaces: Vec<String>,
+        namespaces: BTreeSet<String>,
         now: DateTime<Utc>,
         mark: impl AsyncFnOnce(Watermark) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -123,12 +127,12 @@ impl Readings {
             return Ok(());
         }
         let mut state = self.state.lock().await;
-        state.due.extend(namespaces);
         if !state.is_marked {
             let at = state.next_mark(now);
             mark(Watermark { name: self.name.clone(), through: at - Duration::microseconds(1), at }).await?;
             state.is_marked = true;
         }
+        state.due.extend(namespaces);
         Ok(())
     }
 

@@ -86,8 +86,8 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
             batch.records.push(Record::Quarantine(unreadable(envelope, &error, source(), now)));
             continue;
         }
-        let Assessed { ignored, records } = pipeline.assess(document.bytes, source, now);
-        if let Some(reason) = ignored {
+        let Assessed { ignored, records, .. } = pipeline.assess(document.bytes, Envelope::default(), source, now);
+        for reason in ignored {
             *batch.tally.ignored.entry(reason).or_default() += 1;
         }
         batch.records.extend(records);

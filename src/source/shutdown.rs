@@ -6,9 +6,12 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long what was taken may still need. Cloud Run kills after 10 s:
-/// <https://cloud.google.com/run/docs/container-contract#instance-shutdown>.
-pub const DRAIN: Duration = Duration::from_secs(8);
+/// How long what was taken may still need. Cloud Run kills after 10 s
+/// (<https://cloud.google.com/run/docs/container-contract#instance-shutdown>), of which [`FINISH`] and some room are left.
+pub const DRAIN: Duration = Duration::from_secs(6);
+
+/// How long judging what was left for the next reading of limits may take then. What is not done, the next instance does.
+pub const FINISH: Duration = Duration::from_millis(1_500);
 
 /// Exit code of a process that was told twice: 128 and SIGTERM's number, as shells tell it.
 const TWICE: i32 = 143;

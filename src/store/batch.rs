@@ -1,25 +1,23 @@
 //! Group commit: many callers' rows in one append, each caller with its own answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 use super::row::Record;
 use super::{Appended, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// When a batch is written: whichever of the three comes first.
+/// How much goes into one append, and how many are on their way. There is no timer: an append is sent as soon as there is a
+/// place for it, with everything that came while all places were taken. So a row alone goes at once, and the more come, the
+/// more go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// So many rows are waiting.
+    /// At most about so many rows.
     pub rows: usize,
-    /// Their size is about this.
+    /// Their size, at most about.
     pub bytes: usize,
-    /// The oldest of them has waited this long.
-    pub wait: Duration,
-    /// How many batches are on their way at once; more callers wait.
+    /// Appends that are on their way at once, if the store gains from so many; more callers wait.
     pub in_flight: usize,
 }
 
@@ -30,15 +28,14 @@ impl Default for Batching {
             rows: 500,
             // Far below the 10 MB of a request, so that a batch is one request.
             bytes: 4 << 20,
-            // Not noticed in a message's journey of seconds, and enough to gather a burst.
-            wait: Duration::from_millis(50),
             in_flight: 4,
         }
     }
 }
 
-/// Submissions that may wait to be gathered. Beyond it, callers wait to submit: nothing grows without bound.
-const QUEUE_SUBMISSIONS: usize = 64;
+/// Submissions that may wait to be gathered: as many as an append takes, of one row each. Beyond it, callers wait to submit:
+/// nothing grows without bound.
+const QUEUE_SUBMISSIONS: usize = 500;
 
 type Answer = Result<Vec<Appended>, StoreError>;
 
@@ -85,28 +82,24 @@ async fn gather(
     metrics: Metrics,
     mut submitted: mpsc::Receiver<Submission>,
 ) {
-    let room = Arc::new(Semaphore::new(batching.in_flight));
-    while let Some(first) = submitted.recv().await {
-        let due = Instant::now() + batching.wait;
+    let places = Arc::new(Semaphore::new(batching.in_flight.min(store.appends_at_once())));
+    // The place first, and then the rows: what comes while none is free gathers in the queue, and then callers wait. That
+    // is the back-pressure.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let Some(first) = submitted.recv().await else { return };
         let (mut rows, mut bytes) = (first.records.len(), first.size_bytes());
         let mut batch = vec![first];
         while rows < batching.rows && bytes < batching.bytes {
-            match timeout_at(due, submitted.recv()).await {
-                Ok(Some(submission)) => {
-                    rows += submission.records.len();
-                    bytes += submission.size_bytes();
-                    batch.push(submission);
-                }
-                Ok(None) | Err(_) => break,
-            }
+            let Ok(submission) = submitted.try_recv() else { break };
+            rows += submission.records.len();
+            bytes += submission.size_bytes();
+            batch.push(submission);
         }
         metrics.batch_rows.observe(rows as f64);
-        // While there is no room, more gather in the queue, and then callers wait: that is the back-pressure.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             write(&*store, batch).await;
-            drop(permit);
+            drop(place);
         });
     }
 }

@@ -121,9 +121,15 @@ impl Store for BigQuery {
         Ok(self.stream(&records).await?)
     }
 
+    /// Each is a request of its own, and its configuration says how many it takes.
+    fn appends_at_once(&self) -> usize {
+        self.shared.config.requests_in_flight
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         let mut missing = Vec::new();
-        for change in self.schema_changes().await? {
+        // The views are for people: nothing here asks them.
+        for change in self.table_changes().await? {
             match change {
                 Change::CreateDataset | Change::CreateTable(_) | Change::AddColumns(..) | Change::RelaxColumns(..) => {
                     missing.push(change.to_string());

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 
-use super::row::{Cell, Change, ClaimRow, DeploymentConfig, Quarantine, RaisedAlert, Row, Watermark, row};
+use super::row::{
+    Cell, Change, ClaimRow, DeploymentConfig, Quarantine, QuarantineHead, RaisedAlert, Row, Watermark, row,
+};
 use super::{Store, StoreError, schema};
 use crate::audit::ObjectKind;
 use crate::id;
@@ -21,14 +23,14 @@ pub struct Query {
     pub sql: String,
     /// Name (without `@`) and value of each parameter. None of them is null.
     pub parameters: Vec<(String, Value)>,
-    /// Names of the parameters that hold the namespaces it is about; all namespaces, where there is none.
-    pub only: Vec<String>,
+    /// The condition on the namespaces it is about; all namespaces, where there is none.
+    only: Option<String>,
 }
 
 impl Query {
     /// A question about all namespaces.
     pub fn new(sql: impl Into<String>, parameters: Vec<(String, Value)>) -> Self {
-        Query { sql: sql.into(), parameters, only: Vec::new() }
+        Query { sql: sql.into(), parameters, only: None }
     }
 }
 
@@ -80,14 +82,16 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows as one type, whose columns they were selected as.
-    ///
-    /// # Errors
-    /// [`StoreError::Permanent`] when a value is of another type than the schema says.
-    pub fn read<R: Row>(&self) -> Result<Vec<R>, StoreError> {
+    /// The rows as one type, whose columns they were selected as. One that cannot be read, because a value of it is not
+    /// what the schema says, costs itself alone.
+    pub fn read<R: Row>(&self) -> Vec<R> {
         let read = |row: &Vec<Value>| R::from_cells(|at| row.get(at).map(Value::cell));
-        let unreadable = || StoreError::Permanent(format!("a value of {} is not what its schema says", R::TABLE));
-        self.rows.iter().map(|row| read(row).ok_or_else(unreadable)).collect()
+        let rows: Vec<R> = self.rows.iter().filter_map(read).collect();
+        if rows.len() < self.rows.len() {
+            let unreadable = self.rows.len() - rows.len();
+            tracing::warn!(unreadable, table = R::TABLE, "rows hold values that their schema does not allow; left out");
+        }
+        rows
     }
 }
 
@@ -99,20 +103,72 @@ pub async fn ping(store: &dyn Store) -> Result<(), StoreError> {
     store.fetch(&Query::new("SELECT 1 AS one", Vec::new())).await.map(drop)
 }
 
-/// What is in quarantine, oldest first: everything, or the rows of these ids.
+/// What is in quarantine, oldest first, without the inputs themselves: everything, or the rows of these ids.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn quarantined(store: &dyn Store, ids: &[String]) -> Result<Vec<Quarantine>, StoreError> {
-    let name = |index: usize| format!("id{index}");
-    let parameters = ids.iter().enumerate().map(|(index, id)| (name(index), Value::Text(id.clone()))).collect();
-    let wanted: Vec<String> = (0..ids.len()).map(|index| format!("@{}", name(index))).collect();
-    let filter = match wanted.is_empty() {
-        true => String::new(),
-        false => format!("WHERE quarantine_id IN ({})", wanted.join(", ")),
-    };
-    let rest = format!("{filter} ORDER BY quarantined_at, quarantine_id");
-    store.fetch(&select::<Quarantine>("quarantined", &rest, parameters)).await?.read()
+pub async fn quarantined(store: &dyn Store, ids: &[String]) -> Result<Vec<QuarantineHead>, StoreError> {
+    let (wanted, parameters) = one_of("quarantine_id", ids);
+    let wanted = if ids.is_empty() { String::new() } else { format!("WHERE {wanted}") };
+    Ok(store.fetch(&heads(&wanted, "ORDER BY quarantined_at, quarantine_id", parameters)).await?.read())
+}
+
+/// Not by the view, which holds the inputs.
+fn heads(wanted: &str, rest: &str, parameters: Vec<(String, Value)>) -> Query {
+    let sql = format!(
+        "SELECT quarantine_id, quarantined_at, message_id, reason, detail, source, raw_length FROM (
+           SELECT quarantine_id, quarantined_at, message_id, reason, detail, source, LENGTH(raw) AS raw_length,
+             ROW_NUMBER() OVER (PARTITION BY quarantine_id ORDER BY quarantined_at) AS copy
+           FROM ${{dataset}}.quarantine {wanted}) AS numbered
+         WHERE copy = 1 {rest}"
+    );
+    Query::new(sql, parameters)
+}
+
+/// Inputs that are read together are about as long as this, so that memory does not depend on how many there are. One
+/// alone may be half as long.
+const PAGE_CHARACTERS: i64 = 8 << 20;
+
+/// The whole rows of some that are in quarantine, in order, page by page.
+///
+/// # Errors
+/// [`StoreError`] when one cannot be read, or as `take` gives it.
+pub async fn in_quarantine<E: From<StoreError>>(
+    store: &dyn Store,
+    heads: &[QuarantineHead],
+    mut take: impl AsyncFnMut(Vec<Quarantine>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rest = heads;
+    while !rest.is_empty() {
+        let mut characters = 0;
+        let fits = |head: &&QuarantineHead| {
+            characters += head.raw_length;
+            characters <= PAGE_CHARACTERS
+        };
+        let (page, behind) = rest.split_at(rest.iter().take(NAMED).take_while(fits).count().max(1));
+        let ids: Vec<String> = page.iter().map(|head| head.quarantine_id.clone()).collect();
+        let (wanted, parameters) = one_of("quarantine_id", &ids);
+        let wanted = format!("WHERE {wanted} ORDER BY quarantined_at, quarantine_id");
+        let mut rows: Vec<Quarantine> =
+            store.fetch(&select::<Quarantine>("quarantine", &wanted, parameters)).await?.read();
+        // A table may hold a row twice.
+        let mut seen = BTreeSet::new();
+        rows.retain(|row| seen.insert(row.quarantine_id.clone()));
+        take(rows).await?;
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// What may be named in one question: Deployments, namespaces, ids.
+const NAMED: usize = 200;
+
+/// That a column holds one of these values, which become parameters.
+fn one_of(column: &str, values: &[String]) -> (String, Vec<(String, Value)>) {
+    let parameter = |(index, value): (usize, &String)| (format!("one{index}"), Value::Text(value.clone()));
+    let parameters: Vec<(String, Value)> = values.iter().enumerate().map(parameter).collect();
+    let names: Vec<String> = parameters.iter().map(|(name, _)| format!("@{name}")).collect();
+    (format!("{column} IN ({})", names.join(", ")), parameters)
 }
 
 /// For the versions of some Deployments, or all.
@@ -125,21 +181,15 @@ pub fn claims(of: Option<&[Deployment]>) -> Query {
     of_deployments::<ClaimRow>(of)
 }
 
-/// Deployments that are named in one question; with more of them everything is asked.
-const NAMED_DEPLOYMENTS: usize = 200;
-
+/// With more Deployments than may be named, everything is asked.
 fn of_deployments<R: Row>(of: Option<&[Deployment]>) -> Query {
-    let Some(deployments) = of.filter(|deployments| deployments.len() <= NAMED_DEPLOYMENTS) else {
+    let Some(deployments) = of.filter(|deployments| deployments.len() <= NAMED) else {
         return select::<R>(R::TABLE, "", Vec::new());
     };
-    let mut parameters = Vec::new();
-    for (index, (namespace, name)) in deployments.iter().enumerate() {
-        // Neither name may hold a slash, so this is as good as two comparisons.
-        parameters.push((format!("name{index}"), Value::Text(format!("{namespace}/{name}"))));
-    }
-    let wanted: Vec<String> = parameters.iter().map(|(name, _)| format!("@{name}")).collect();
-    let filter = format!("WHERE namespace || '/' || deployment_name IN ({})", wanted.join(", "));
-    select::<R>(R::TABLE, &filter, parameters)
+    // Neither name may hold a slash, so this is as good as two comparisons.
+    let names: Vec<String> = deployments.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+    let (wanted, parameters) = one_of("namespace || '/' || deployment_name", &names);
+    select::<R>(R::TABLE, &format!("WHERE {wanted}"), parameters)
 }
 
 /// How many rows a run was the first to record, told by its `ingested_at`.
@@ -147,7 +197,7 @@ fn of_deployments<R: Row>(of: Option<&[Deployment]>) -> Query {
 pub struct Counts {
     /// In `judged_events`.
     pub events: u64,
-    /// Writes, whether they are events or of none of ours.
+    /// Writes as facts, whatever the views make of them.
     pub writes: u64,
     /// Of these, what is out of scope.
     pub out_of_scope: u64,
@@ -165,7 +215,10 @@ pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, Sto
     let sql = "
         SELECT 'events' AS what, COUNT(*) AS rows_found FROM ${dataset}.judged_events WHERE ingested_at = @run
         UNION ALL
-        SELECT 'writes', COUNT(*) FROM ${dataset}.writes WHERE outcome <> 'observed' AND ingested_at = @run
+        SELECT 'writes', COUNT(*) FROM (
+          SELECT COALESCE(write_id, event_id) AS write_key FROM ${dataset}.replica_events
+          WHERE COALESCE(outcome, 'stored') <> 'observed'
+          GROUP BY COALESCE(write_id, event_id) HAVING MIN(ingested_at) = @run) AS writes
         UNION ALL
         SELECT 'out_of_scope', COUNT(*) FROM ${dataset}.judged_events WHERE ingested_at = @run AND NOT in_scope
         UNION ALL
@@ -200,8 +253,8 @@ pub struct RunReport {
     pub changes: Vec<Change>,
     /// From the view `alerts`.
     pub alerts: Vec<RaisedAlert>,
-    /// From the view `quarantined`.
-    pub quarantined: Vec<Quarantine>,
+    /// From the table `quarantine`.
+    pub quarantined: Vec<QuarantineHead>,
 }
 
 /// Reads what a run recorded; changes of what is out of scope only if asked for.
@@ -215,25 +268,22 @@ pub async fn report(
     out_of_scope: bool,
 ) -> Result<RunReport, StoreError> {
     let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let recorded = |time: &str, order: &str| format!("WHERE {time} = @run ORDER BY {order} LIMIT {limit}");
+    let recorded = |time: &str, order: &str| format!("{time} = @run ORDER BY {order} LIMIT {limit}");
     let parameters = || vec![("run".to_owned(), Value::Time(run))];
-    let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
-    let changes = recorded("ingested_at", "event_time, event_id, deployment_name");
-    let changes = if out_of_scope { changes } else { changes.replacen("WHERE", "WHERE in_scope AND", 1) };
+    let scope = if out_of_scope { "" } else { "in_scope AND" };
+    let changes = format!("WHERE {scope} {}", recorded("ingested_at", "event_time, event_id, deployment_name"));
     let changes = select::<Change>("replica_changes", &changes, parameters());
-    let alerts = recorded("raised_at", worst_first).replacen("WHERE", "WHERE stands AND", 1);
+    let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
+    let alerts = format!("WHERE stands AND {}", recorded("raised_at", worst_first));
     let alerts = select::<RaisedAlert>("alerts", &alerts, parameters());
-    let quarantined =
-        select::<Quarantine>("quarantined", &recorded("quarantined_at", "source, quarantine_id"), parameters());
+    let quarantined = format!("AND {}", recorded("quarantined_at", "source, quarantine_id"));
+    let quarantined = heads("", &quarantined, parameters());
     Ok(RunReport {
-        changes: store.fetch(&changes).await?.read()?,
-        alerts: store.fetch(&alerts).await?.read()?,
-        quarantined: store.fetch(&quarantined).await?.read()?,
+        changes: store.fetch(&changes).await?.read(),
+        alerts: store.fetch(&alerts).await?.read(),
+        quarantined: store.fetch(&quarantined).await?.read(),
     })
 }
-
-/// Namespaces that are named in one question; with more of them everything is asked.
-const NAMED_NAMESPACES: usize = 200;
 
 /// What stands in these namespaces (in all, where none or too many are named) and was not raised.
 ///
@@ -241,37 +291,28 @@ const NAMED_NAMESPACES: usize = 200;
 /// [`StoreError`] when it cannot be read.
 pub async fn unraised(store: &dyn Store, namespaces: &BTreeSet<String>) -> Result<Vec<Unraised>, StoreError> {
     let query = select::<Unraised>("alerts", "WHERE stands AND raised_at IS NULL ORDER BY alert_time", Vec::new());
-    let query = if namespaces.len() > NAMED_NAMESPACES { query } else { query.within(namespaces) };
-    store.fetch(&query).await?.read()
+    let query = if namespaces.len() > NAMED { query } else { query.within(namespaces) };
+    Ok(store.fetch(&query).await?.read())
 }
 
 impl Query {
     /// The same question about some namespaces only; about all, where none is named. An object's order, its limits and
     /// its alerts depend on no other namespace, but on the end of its cluster.
     fn within(self, namespaces: &BTreeSet<String>) -> Self {
-        let names: Vec<(String, Value)> = namespaces
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (format!("namespace{index}"), Value::Text(name.clone())))
-            .collect();
-        let mut parameters = self.parameters;
-        parameters.extend(names.iter().cloned());
-        Query { only: names.into_iter().map(|(name, _)| name).collect(), parameters, ..self }
+        let namespaces: Vec<String> = namespaces.iter().cloned().collect();
+        let (only, named) = one_of("namespace", &namespaces);
+        let parameters = self.parameters.into_iter().chain(named).collect();
+        Query { only: Some(only).filter(|_| !namespaces.is_empty()), parameters, ..self }
     }
 
     /// The views that the question uses, over the events and alerts that it is about, and the question itself.
     pub(super) fn steps(&self) -> (Vec<(&'static str, String)>, String) {
-        let names: Vec<String> = self.only.iter().map(|name| format!("@{name}")).collect();
-        let names = names.join(", ");
-        let about = |sql: &str| match self.only.is_empty() {
-            true => sql.to_owned(),
-            false => {
-                let only = |table: &str, or: &str| {
-                    format!("(SELECT * FROM ${{dataset}}.{table} WHERE namespace IN ({names}){or}) AS {table}")
-                };
-                sql.replace("${dataset}.replica_events", &only("replica_events", " OR object_kind = 'Cluster'"))
-                    .replace("${dataset}.alert_log", &only("alert_log", ""))
-            }
+        let about = |sql: &str| {
+            let Some(only) = &self.only else { return sql.to_owned() };
+            let rows =
+                |table: &str, or: &str| format!("(SELECT * FROM ${{dataset}}.{table} WHERE {only}{or}) AS {table}");
+            sql.replace("${dataset}.replica_events", &rows("replica_events", " OR object_kind = 'Cluster'"))
+                .replace("${dataset}.alert_log", &rows("alert_log", ""))
         };
         let views = schema::used_by(&self.sql).into_iter().map(|(name, text)| (name, about(text))).collect();
         (views, about(&self.sql))
@@ -347,7 +388,7 @@ pub async fn worst(
 /// [`StoreError`] when it cannot be read.
 pub async fn judged_through(store: &dyn Store) -> Result<Option<DateTime<Utc>>, StoreError> {
     let rest = format!("WHERE name = '{JUDGED}' ORDER BY through DESC LIMIT 1");
-    let marks: Vec<Watermark> = store.fetch(&select::<Watermark>("watermarks", &rest, Vec::new())).await?.read()?;
+    let marks: Vec<Watermark> = store.fetch(&select::<Watermark>("watermarks", &rest, Vec::new())).await?.read();
     Ok(marks.first().map(|mark| mark.through))
 }
 
@@ -364,7 +405,7 @@ pub async fn marks(store: &dyn Store, since: Option<DateTime<Utc>>) -> Result<Ve
         None => ("", Vec::new()),
     };
     let rest = format!("WHERE name LIKE '{JUDGED}%'{filter}");
-    store.fetch(&select::<Watermark>("watermarks", &rest, parameters)).await?.read()
+    Ok(store.fetch(&select::<Watermark>("watermarks", &rest, parameters)).await?.read())
 }
 
 /// All rows of a table or view, as objects of their columns in no particular order. Times and JSON are text.

@@ -17,12 +17,12 @@ mod metrics;
 mod quarantine;
 mod watermark;
 
-pub use alert::{AlertLog, RaisedAlert, alert_id};
+pub use alert::{AlertLog, RaisedAlert, alert_id, written};
 pub use change::Change;
 pub use config::{ClaimRow, DeploymentConfig};
 pub use event::ReplicaEvent;
 pub use metrics::PodMetrics;
-pub use quarantine::{Quarantine, QuarantineKind};
+pub use quarantine::{Quarantine, QuarantineHead, QuarantineKind};
 pub use watermark::Watermark;
 
 /// One value of a row, in the types that every store has.

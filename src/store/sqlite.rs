@@ -4,19 +4,29 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode, Statement, ToSql, TransactionBehavior, params_from_iter};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior,
+    params_from_iter,
+};
 
 use super::query::{Query, Rows, Value};
 use super::row::{Cell, Record, Row};
 use super::{Appended, Store, StoreError, schema};
 use crate::id;
+use file::DatabaseFile;
 
-/// How long a writer waits for another process to finish, in milliseconds. A commit takes a few; a replay's batch at
-/// most some hundred.
-const BUSY_TIMEOUT_MS: u32 = 10_000;
+mod file;
+
+/// How long a writer waits for another process to finish. A commit takes a few milliseconds; a replay's batch at most some
+/// hundred.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How often one that opens a file looks again whether others have done so. SQLite itself does not wait there.
+const OPENING: Duration = Duration::from_millis(20);
 
 /// Pages kept in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
 const CACHE_KIB: u32 = 32 << 10;
@@ -28,19 +38,35 @@ const SORT_KIB: u32 = 2 << 10;
 /// that each of them touches is copied once.
 const CHECKPOINT_PAGES: u32 = 8_192;
 
+/// Tells our files from others: "PEDW". Those of the first release have none.
+const APPLICATION_ID: i64 = 0x5045_4457;
+
 /// An open database.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
-    connection: Arc<Mutex<Connection>>,
+    /// Appends, one at a time.
+    writer: Arc<Mutex<Connection>>,
+    /// Answers questions beside them; memory has but one connection.
+    reader: Arc<Mutex<Connection>>,
+    /// Where it lies, unless in memory.
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl Sqlite {
-    /// Opens a file, makes it if need be, and brings its tables and views up to date.
+    /// Opens a file, makes it if need be (for its owner alone), and brings its tables and views up to date.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be opened or is no database.
+    /// [`StoreError`] when the file cannot be opened, or is no database of ours.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::set_up(Connection::open(path).map_err(|error| store_error(&error))?)
+        let file = DatabaseFile::open(path)?;
+        let writer = connect(path).map_err(|error| store_error(&error))?;
+        set_up(&writer)?;
+        let reader = connect(path).and_then(|reader| prepare(&reader).map(|()| reader));
+        Ok(Sqlite {
+            writer: Arc::new(Mutex::new(writer)),
+            reader: Arc::new(Mutex::new(reader.map_err(|error| store_error(&error))?)),
+            file: Some(Arc::new(file)),
+        })
     }
 
     /// A store that is gone when it is dropped.
@@ -48,46 +74,72 @@ impl Sqlite {
     /// # Errors
     /// [`StoreError`] when there is no memory for it.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::set_up(Connection::open_in_memory().map_err(|error| store_error(&error))?)
+        let connection = Connection::open_in_memory().map_err(|error| store_error(&error))?;
+        set_up(&connection)?;
+        let connection = Arc::new(Mutex::new(connection));
+        Ok(Sqlite { writer: Arc::clone(&connection), reader: connection, file: None })
     }
 
-    fn set_up(mut connection: Connection) -> Result<Self, StoreError> {
-        // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
-        let pragmas = format!(
-            "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
-        );
-        connection.execute_batch(&pragmas).map_err(|error| store_error(&error))?;
-        migrate(&mut connection).map_err(|error| store_error(&error))?;
-        Ok(Sqlite { connection: Arc::new(Mutex::new(connection)) })
-    }
-
-    /// Runs blocking work on the connection, away from the async threads.
+    /// Runs blocking work on a connection, away from the async threads.
     async fn with<T: Send + 'static>(
         &self,
+        connection: &Arc<Mutex<Connection>>,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let connection = Arc::clone(&self.connection);
+        let (connection, file) = (Arc::clone(connection), self.file.clone());
         tokio::task::spawn_blocking(move || {
             // A panic while the lock was held rolled its transaction back: the connection itself is whole.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection).map_err(|error| store_error(&error))
+            let done = work(&mut connection).map_err(|error| store_error(&error))?;
+            // What was written into a file that nobody can open any more is nowhere.
+            file.map_or(Ok(()), |file| file.check())?;
+            Ok(done)
         })
         .await
         .map_err(|error| StoreError::Permanent(error.to_string()))?
     }
 }
 
+/// A name is a path and nothing else: no URI, which could name memory.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; \
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+    ))
+}
+
+/// Prepares a connection and brings its database up to date; others may be doing the same.
+fn set_up(connection: &Connection) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match prepare(connection).map_err(|error| store_error(&error)).and_then(|()| migrate(connection)) {
+            Err(StoreError::Transient(_)) if begun.elapsed() < BUSY => std::thread::sleep(OPENING),
+            done => return done,
+        }
+    }
+}
+
 #[async_trait]
 impl Store for Sqlite {
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
-        self.with(move |connection| {
+        self.with(&self.writer, move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let outcomes = append_all(&transaction, &records)?;
             transaction.commit()?;
             Ok(outcomes)
         })
         .await
+    }
+
+    /// One writes, the others wait.
+    fn appends_at_once(&self) -> usize {
+        1
     }
 
     /// Opening made them.
@@ -97,7 +149,7 @@ impl Store for Sqlite {
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
         let query = query.clone();
-        self.with(move |connection| {
+        self.with(&self.reader, move |connection| {
             // One state of the database for all steps.
             let transaction = connection.transaction()?;
             let found = fetch_in_steps(&transaction, &query)?;
@@ -108,24 +160,48 @@ impl Store for Sqlite {
     }
 }
 
-/// Creates what is missing, and lets be null what an older release required. Nothing is ever dropped but views, which
-/// hold no facts.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for table in schema::TABLES.iter() {
-        migrate_table(&transaction, table)?;
+/// Creates what is missing, and lets be null what an older release required. Rows are never dropped, nor changed.
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| store_error(&error);
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failed)?;
+    if let Some(tables) = foreign_tables(&transaction).map_err(failed)? {
+        return Err(StoreError::Permanent(format!(
+            "it is another program's database, with the tables {tables}; expected a new file, or one that pedwatch made"
+        )));
     }
+    let furnish = || {
+        for table in schema::TABLES.iter() {
+            migrate_table(&transaction, table)?;
+        }
+        replace_views(&transaction)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)
+    };
+    furnish().and_then(|()| transaction.commit()).map_err(failed)
+}
+
+/// The tables of a database that is not ours.
+fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT 5")?;
+    let tables: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let is_ours = || connection.prepare("SELECT event_id, cluster_name FROM replica_events").is_ok();
+    let is_fine = application == APPLICATION_ID || application == 0 && (tables.is_empty() || is_ours());
+    Ok((!is_fine).then(|| tables.join(", ")))
+}
+
+/// The version of the file is that of its views' texts.
+fn replace_views(connection: &Connection) -> rusqlite::Result<()> {
     let views = schema::VIEWS.map(|(name, _)| (name, schema::SQLITE.fill(&schema::view(name))));
     let texts = views.each_ref().map(|(_, sql)| sql.as_str());
     let stamp = i64::from_str_radix(id::id(&texts).split_at(7).0, 16).unwrap_or(1);
-    let applied: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let applied: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if applied != stamp {
         for (view, sql) in &views {
-            transaction.execute_batch(&format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS {sql}"))?;
+            connection.execute_batch(&format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS {sql}"))?;
         }
-        transaction.execute_batch(&format!("PRAGMA user_version = {stamp}"))?;
+        connection.execute_batch(&format!("PRAGMA user_version = {stamp}"))?;
     }
-    transaction.commit()
+    Ok(())
 }
 
 fn migrate_table(connection: &Connection, table: &schema::Table) -> rusqlite::Result<()> {
@@ -236,17 +312,21 @@ impl<'c, R: Row> Inserter<'c, R> {
 fn fetch_in_steps(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
     let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
     let (steps, question) = query.steps();
-    connection.execute_batch(&format!("PRAGMA cache_size = -{SORT_KIB}"))?;
-    for (view, text) in &steps {
-        let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
-        bind(&mut statement, &query.parameters)?;
-        statement.raw_execute()?;
+    if steps.is_empty() {
+        return fetch(connection, &local(&question), &query.parameters);
     }
-    let found = fetch(connection, &local(&question), &query.parameters);
-    for (view, _) in steps.iter().rev() {
-        connection.execute_batch(&format!("DROP TABLE temp.step_{view}"))?;
-    }
-    connection.execute_batch(&format!("PRAGMA cache_size = -{CACHE_KIB}"))?;
+    connection.pragma_update(None, "cache_size", -i64::from(SORT_KIB))?;
+    let answer = || {
+        for (view, text) in &steps {
+            let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
+            bind(&mut statement, &query.parameters)?;
+            statement.raw_execute()?;
+        }
+        fetch(connection, &local(&question), &query.parameters)
+    };
+    // The transaction around it is rolled back, and the tables with it.
+    let found = answer();
+    connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
     found
 }
 
@@ -277,7 +357,8 @@ fn value(value: ValueRef<'_>) -> rusqlite::Result<Value> {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),
         ValueRef::Real(number) => Value::Text(number.to_string()),
-        ValueRef::Text(_) | ValueRef::Blob(_) => Value::Text(value.as_str()?.to_owned()),
+        // What is no text is no value of ours either, and its row is left out.
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
     })
 }
 

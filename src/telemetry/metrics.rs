@@ -23,6 +23,24 @@ pub struct MessageLabels {
     pub reason: &'static str,
 }
 
+/// Counts a message as being handled for as long as it lives, however its handling ends.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    /// Counts one more.
+    pub fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        InFlight(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// What was alerted about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AlertLabels {
@@ -35,7 +53,7 @@ pub struct AlertLabels {
 /// A step of a message's way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabels {
-    /// `decode`, `judge`, `limits` (they were read again) or `append`.
+    /// `assess` (decoded and judged), `limits` (they were read again) or `append`.
     pub stage: &'static str,
 }
 
@@ -49,8 +67,7 @@ pub struct Metrics {
     event_age: Histogram,
     /// Rows of each batch that was written.
     pub batch_rows: Histogram,
-    /// Messages being handled.
-    pub in_flight: Gauge,
+    in_flight: Gauge,
     /// Requests to the store that were sent again.
     pub store_retries: Counter,
     last_message: Gauge,

@@ -15,19 +15,18 @@ WITH flips AS (
 standing AS (
   SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS replaced_at
   FROM ${dataset}.replica_changes
-  WHERE in_scope
 ),
 steps AS (
   SELECT project_id, location, cluster_name, namespace, deployment_name, object_kind, object_name, object_uid, object_version,
     event_id, write_id, event_time, effective_time, life, position, 0 AS step, operation, replicas, touched, effective, outside_range,
-    actor, on_behalf_of, route, verdict, cluster_id, object_id
+    actor, on_behalf_of, route, in_scope, verdict, cluster_id, object_id
   FROM standing
   UNION ALL
   SELECT standing.project_id, standing.location, standing.cluster_name, standing.namespace, standing.deployment_name,
     standing.object_kind, standing.object_name, standing.object_uid, flips.object_version, flips.event_id, flips.write_id,
     flips.event_time, flips.effective_time, standing.life, standing.position, flips.position, flips.operation,
     standing.replicas, flips.touched, flips.effective, standing.outside_range, flips.actor, flips.on_behalf_of, flips.route,
-    standing.verdict, standing.cluster_id, standing.object_id
+    standing.in_scope, standing.verdict, standing.cluster_id, standing.object_id
   FROM flips
   JOIN standing
     ON standing.object_id = flips.object_id AND standing.life = flips.life AND standing.deployment_name = flips.target
@@ -56,7 +55,8 @@ points AS (
     AND turns.turns_at > changes.effective_time AND turns.turns_at <= ${now}
     AND (changes.next_time IS NULL OR turns.turns_at < changes.next_time)
     AND changes.verdict <> 'removed' AND changes.replicas IS NOT NULL
-  WHERE sides.is_turn = 0 OR turns.turns_at IS NOT NULL
+  -- What is out of scope ends the number before it, and is held against nothing.
+  WHERE changes.in_scope AND (sides.is_turn = 0 OR turns.turns_at IS NOT NULL)
 ),
 judged AS (
   SELECT points.*, limits.limit_id AS point_limit_id, limits.max_replicas AS point_max,

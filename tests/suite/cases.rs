@@ -10,6 +10,7 @@ use pedwatch::audit::Ignored;
 use pedwatch::config::Config;
 use pedwatch::ped::limits::Limits;
 use pedwatch::pipeline::Pipeline;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
 use serde_json::Value as Json;
@@ -167,7 +168,7 @@ fn told_in_order(cases: &[Case]) -> Vec<Told> {
         for (case, told) in cases.iter().zip(&mut told) {
             let mut ignored: BTreeMap<Ignored, usize> = BTreeMap::new();
             for entry in &case.entries {
-                let reason = pipeline.assess(entry, String::new, Utc::now()).ignored;
+                let reason = pipeline.assess(entry, Envelope::default(), String::new, Utc::now()).ignored;
                 reason.into_iter().for_each(|reason| *ignored.entry(reason).or_default() += 1);
             }
             let lines = ignored.iter().map(|(reason, count)| format!("{reason}: {count}"));

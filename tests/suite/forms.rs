@@ -45,9 +45,9 @@ fn read(file: &Path, pipeline: &Pipeline) -> Vec<Assessed> {
                 Some(error) => {
                     let envelope = Envelope { data: document.bytes, ..Envelope::default() };
                     let row = unreadable(envelope, &error, source(), time(NOW));
-                    Assessed { ignored: None, records: vec![Record::Quarantine(row)] }
+                    Assessed { records: vec![Record::Quarantine(row)], ..Assessed::default() }
                 }
-                None => pipeline.assess(document.bytes, source, time(NOW)),
+                None => pipeline.assess(document.bytes, Envelope::default(), source, time(NOW)),
             });
         }
         true
@@ -69,7 +69,7 @@ fn text<R: Row>(row: &R) -> String {
 
 fn records(outcomes: &[Assessed]) -> impl Iterator<Item = &Record> {
     outcomes.iter().flat_map(|outcome| {
-        assert_eq!(outcome.ignored, None);
+        assert_eq!(outcome.ignored, []);
         &outcome.records
     })
 }
@@ -127,12 +127,12 @@ fn what_is_not_a_change_is_none_in_another_form_either() {
         .iter()
         .map(|file| {
             let outcomes = read(file, &pipeline);
-            let [Assessed { ignored, records }] = &outcomes[..] else { panic!("{}: {outcomes:?}", file.display()) };
+            let [Assessed { ignored, records, .. }] = &outcomes[..] else { panic!("{}: {outcomes:?}", file.display()) };
             let event = records.iter().find_map(|record| match record {
                 Record::Event(event) => Some(event),
                 _ => None,
             });
-            let outcome = match (ignored, event) {
+            let outcome = match (ignored.first(), event) {
                 (Some(reason), _) => reason.to_string(),
                 (None, event) => format!("{:?}", event.expect("an event").replicas),
             };
@@ -197,7 +197,7 @@ fn log_analytics_row(entry: &Json) -> Json {
 fn the_whole_matrix_says_the_same_as_rows_of_a_table() {
     fn said(entry: &Json) -> Vec<String> {
         let mut said = Vec::new();
-        open(entry.to_string().as_bytes(), |_, decoded| said.push(format!("{decoded:?}")));
+        open(entry.to_string().as_bytes(), Envelope::default(), |_, decoded| said.push(format!("{decoded:?}")));
         said
     }
     let mut compared = 0;
@@ -220,11 +220,12 @@ fn a_whole_page_in_one_message_is_read_entry_by_entry() {
     page["entries"][1] = json!({"insertId": "second"});
     page["entries"][0]["insertId"] = json!("first");
     let mut seen = Vec::new();
-    open(page.to_string().as_bytes(), |envelope, decoded| {
+    open(page.to_string().as_bytes(), Envelope::default(), |envelope, decoded| {
         seen.push((envelope.insert_id.map(str::to_owned), decoded.is_ok()));
     });
     assert_eq!(seen, [(Some("first".to_owned()), true), (Some("second".to_owned()), false)]);
-    let Assessed { records, .. } = pipeline.assess(page.to_string().as_bytes(), String::new, time(NOW));
+    let Assessed { records, .. } =
+        pipeline.assess(page.to_string().as_bytes(), Envelope::default(), String::new, time(NOW));
     let kinds: Vec<&str> = records.iter().map(Record::table).collect();
     assert!(kinds.contains(&"replica_events") && kinds.ends_with(&["quarantine"]), "{kinds:?}");
 }
@@ -318,7 +319,7 @@ fn what_holds_more_than_it_should_is_refused_at_once() {
         json!({"entries": [serde_json::from_str::<Json>(&inner).expect("JSON")]}).to_string()
     });
     let mut told = Vec::new();
-    open(page.as_bytes(), |_, decoded| told.extend(decoded.err().map(|error| error.reason())));
+    open(page.as_bytes(), Envelope::default(), |_, decoded| told.extend(decoded.err().map(|error| error.reason())));
     assert_eq!(told, ["other_form"]);
     // Brackets without end cost neither stack nor time.
     for bytes in [
@@ -327,7 +328,7 @@ fn what_holds_more_than_it_should_is_refused_at_once() {
         format!("logName: {}", "[".repeat(1 << 20)),
         format!("logName: {}", "- ".repeat(1 << 20)),
     ] {
-        open(bytes.as_bytes(), |_, decoded| assert!(decoded.is_err()));
+        open(bytes.as_bytes(), Envelope::default(), |_, decoded| assert!(decoded.is_err()));
     }
 }
 
@@ -350,7 +351,7 @@ fn documents(bytes: &[u8]) -> usize {
         for document in chunk.documents() {
             count += 1;
             if document.fault().is_none() {
-                open(document.bytes, |_, _| ());
+                open(document.bytes, Envelope::default(), |_, _| ());
             }
         }
         true
@@ -377,7 +378,7 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         documents(&bytes);
-        open(&bytes, |_, _| ());
+        open(&bytes, Envelope::default(), |_, _| ());
     }
 
     #[test]
@@ -393,8 +394,8 @@ proptest! {
         documents(text.as_bytes());
         let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
         documents(&utf16);
-        open(text.as_bytes(), |_, _| ());
-        open(format!("logName: x\n{text}").as_bytes(), |_, _| ());
+        open(text.as_bytes(), Envelope::default(), |_, _| ());
+        open(format!("logName: x\n{text}").as_bytes(), Envelope::default(), |_, _| ());
     }
 
     #[test]
@@ -427,7 +428,7 @@ proptest! {
 /// The identity of the one write that a document holds.
 fn identity(bytes: &[u8]) -> Option<(String, DateTime<Utc>, String)> {
     let mut identity = None;
-    open(bytes, |_, decoded| {
+    open(bytes, Envelope::default(), |_, decoded| {
         if let Ok(Decoded::Writes(writes)) = decoded {
             identity =
                 writes.first().map(|write| (write.log_name.to_owned(), write.event_time, write.insert_id.to_owned()));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use chrono::Utc;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::store::row::{Cell, Record, Row};
 
 use crate::support::{FACTS, VIEWS, block_on, contents, fixture_store, fixtures, handle, root, time};
@@ -55,10 +56,10 @@ fn handling_a_fixture_again_changes_nothing() {
 /// What becomes of an entry, as text: why it is ignored, or its rows without their empty columns.
 async fn outcome(entry: &[u8]) -> String {
     let (_, pipeline) = fixture_store().await;
-    let assessed = pipeline.assess(entry, String::new, time("2027-01-01T00:00:00Z"));
-    let ignored = assessed.ignored.map(|reason| format!("ignored: {reason}\n"));
+    let assessed = pipeline.assess(entry, Envelope::default(), String::new, time("2027-01-01T00:00:00Z"));
+    let ignored = assessed.ignored.iter().map(|reason| format!("ignored: {reason}\n")).collect::<String>();
     let records: String = assessed.records.iter().map(record).collect();
-    (ignored.unwrap_or_default() + &records).trim_end().to_owned()
+    (ignored + &records).trim_end().to_owned()
 }
 
 fn record(record: &Record) -> String {

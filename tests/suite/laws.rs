@@ -1,6 +1,7 @@
 //! Laws that hold for every input: order, duplication and chunking do not matter, and nothing panics.
 
 use chrono::{DateTime, Duration, Utc};
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::open;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -54,7 +55,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        open(&bytes, |_, _| ());
+        open(&bytes, Envelope::default(), |_, _| ());
     }
 
     #[test]
@@ -72,7 +73,7 @@ proptest! {
         if let Some(cut) = cut {
             entry.truncate(cut.index(entry.len()));
         }
-        open(&entry, |_, _| ());
+        open(&entry, Envelope::default(), |_, _| ());
     }
 
     #[test]
@@ -88,7 +89,7 @@ proptest! {
             let pointer = &pointers[at.index(pointers.len())];
             *entry.pointer_mut(pointer).expect("listed") = value;
         }
-        open(entry.to_string().as_bytes(), |_, _| ());
+        open(entry.to_string().as_bytes(), Envelope::default(), |_, _| ());
     }
 }
 

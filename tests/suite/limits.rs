@@ -278,7 +278,9 @@ fn in_force_now(claims: Vec<Claim>) -> BTreeSet<String> {
 
 /// A consumer with the fixtures' rules.
 pub async fn consumer(store: &Arc<dyn Store>) -> Consumer {
-    let started = Consumer::start(Arc::clone(store), config().policy, Batching::default(), Metrics::default());
+    let limits_for = std::time::Duration::from_secs(300);
+    let started =
+        Consumer::start(Arc::clone(store), config().policy, Batching::default(), limits_for, Metrics::default());
     started.await.expect("started")
 }
 

@@ -279,6 +279,10 @@ impl Store for Counting<'_> {
         self.store.append(records).await
     }
 
+    fn appends_at_once(&self) -> usize {
+        self.store.appends_at_once()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
     }

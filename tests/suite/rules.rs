@@ -2,6 +2,7 @@
 
 use pedwatch::audit::{Decoded, Entry, decode};
 use pedwatch::ped::limits::Limit;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::policy::{AlertType, Judgement, Severity, Verdict, judge};
 use serde_json::json;
 
@@ -94,7 +95,7 @@ fn a_rule_can_be_switched_off_and_has_the_severity_it_was_given() {
 #[test]
 fn no_message_names_a_person() {
     for (_, bytes) in crate::support::fixtures("audit") {
-        pedwatch::pipeline::open(&bytes, |_, decoded| {
+        pedwatch::pipeline::open(&bytes, Envelope::default(), |_, decoded| {
             let Ok(Decoded::Writes(writes)) = decoded else { return };
             for write in writes {
                 for alert in judge(&write, Some(&limit(3)), &config().policy).alerts {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use pedwatch::pipeline::consumer::{Delivery, Disposition, Handled, disposition};
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::policy::AlertType;
 use pedwatch::store::row::Record;
 use pedwatch::store::sqlite::Sqlite;
@@ -105,8 +106,7 @@ fn assert_metrics(text: &str, messages: usize) {
         "pedwatch_messages_total{outcome=\"ignored\",reason=\"failed_call\"}",
         "pedwatch_messages_total{outcome=\"quarantined\",reason=\"not_json\"}",
         "pedwatch_alerts_total{alert_type=\"over_limit\",severity=\"critical\"}",
-        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"decode\"}",
-        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"judge\"}",
+        "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"assess\"}",
         "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"limits\"}",
         "pedwatch_stage_duration_seconds_bucket{le=\"+Inf\",stage=\"append\"}",
         "pedwatch_event_age_seconds_count",
@@ -375,7 +375,7 @@ async fn assert_quarantine_command(store: &Sqlite, url: &str) {
     );
     let refused = Sample::patch("refused", "2026-09-04T20:41:03Z", 3).bytes();
     let (_, pipeline) = fixture_store().await;
-    let records = pipeline.assess(&refused, String::new, time("2026-10-01T00:00:00Z")).records;
+    let records = pipeline.assess(&refused, Envelope::default(), String::new, time("2026-10-01T00:00:00Z")).records;
     let refusals = records.iter().map(|record| {
         let raw = json!({"table": record.table(), "row": record.json()}).to_string();
         Record::Quarantine(pedwatch::store::row::Quarantine {

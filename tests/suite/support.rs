@@ -9,10 +9,11 @@ use pedwatch::ped::limits::Limits;
 use pedwatch::ped::version::Registration;
 use pedwatch::ped::{Located, parse_all};
 use pedwatch::pipeline::again::judge_again;
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
 use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
 use pedwatch::store::sqlite::Sqlite;
-use pedwatch::store::{Store, query};
+use pedwatch::store::{Store, StoreError, query};
 use serde_json::{Value as Json, json};
 
 use crate::servers::Dataset;
@@ -144,9 +145,9 @@ pub async fn handle(store: &dyn Store, pipeline: &Pipeline, entries: &[impl AsRe
     let mut tally = Tally::default();
     let mut records = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let Assessed { ignored, records: found } =
-            pipeline.assess(entry.as_ref(), || format!("entry {index}"), HANDLED.max(now));
-        if let Some(reason) = ignored {
+        let Assessed { ignored, records: found, .. } =
+            pipeline.assess(entry.as_ref(), Envelope::default(), || format!("entry {index}"), HANDLED.max(now));
+        for reason in ignored {
             *tally.ignored.entry(reason).or_default() += 1;
         }
         records.extend(found.into_iter().map(|record| arrived(record, now)));
@@ -166,6 +167,18 @@ fn arrived(record: Record, now: DateTime<Utc>) -> Record {
         Record::Quarantine(row) => Record::Quarantine(Quarantine { quarantined_at: now, ..row }),
         other => other,
     }
+}
+
+/// What is in quarantine, whole.
+pub async fn in_quarantine(store: &dyn Store) -> Vec<Quarantine> {
+    let heads = query::quarantined(store, &[]).await.expect("readable");
+    let mut all = Vec::new();
+    let take = async |rows| {
+        all.extend::<Vec<Quarantine>>(rows);
+        Ok::<_, StoreError>(())
+    };
+    query::in_quarantine(store, &heads, take).await.expect("readable");
+    all
 }
 
 /// The rows of tables and views, sorted, without what tells of an arrival.

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use pedwatch::audit::{Decoded, Ignored};
 use pedwatch::config::{env_name, keys};
+use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::open;
 use pedwatch::source::push::PATH;
 use pedwatch::store::schema;
@@ -268,7 +269,7 @@ fn filter_is_right(filter: &str) -> bool {
             return !matches(filter, &entry);
         }
         let mut watched = false;
-        open(bytes, |_, decoded| {
+        open(bytes, Envelope::default(), |_, decoded| {
             watched = match decoded {
                 Ok(Decoded::Writes(_)) | Err(_) => true,
                 Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => !matches!(

@@ -1,10 +1,13 @@
 //! What the views derive, whatever order the rows came in.
 
+use pedwatch::ped::limits::Limits;
+use pedwatch::pipeline::Pipeline;
+use pedwatch::policy::{Policy, Scope};
 use pedwatch::store::Store;
 use pedwatch::store::sqlite::Sqlite;
 use serde_json::json;
 
-use crate::support::{Sample, block_on, handle, on_every_store, ped, pipeline, record, register, rows};
+use crate::support::{Sample, block_on, config, handle, on_every_store, ped, pipeline, record, register, rows};
 
 const CHANGES: [&str; 4] = ["event_time", "previous_replicas", "replicas", "missed_writes"];
 
@@ -147,5 +150,23 @@ fn limits_are_those_of_the_event_s_own_time_and_cluster() {
         assert_eq!(current.len(), 2);
         let users = rows(store, "user_replicas_limits", &["user_id", "max_replicas"]).await;
         assert_eq!(users, [json!(["team-payments", 14])]);
+    });
+}
+
+#[test]
+fn what_falls_out_of_scope_ends_the_number_before_it() {
+    let write = |id: &str, time: &str, replicas, version| Sample::patch(id, time, replicas).version(version, version);
+    on_every_store(async |store| {
+        record(store, &[write("a", "2026-09-04T10:00:00Z", 3, 1)]).await;
+        let policy = Policy { scope: Scope::new(&[], &["payments".to_owned()], &[]), ..config().policy };
+        let without = Pipeline::new(policy, Limits::new(store.claims(None).await.expect("readable")));
+        let behind = [write("b", "2026-09-05T10:00:00Z", 2, 2).bytes()];
+        handle(store, &without, &behind, chrono::Utc::now()).await;
+        let daily = rows(store, "daily_max_replicas", &["date", "max_replicas"]).await;
+        assert_eq!(daily, [json!(["2026-09-04", 3]), json!(["2026-09-05", 3])]);
+        // A lower limit finds no number of 3 that would still stand.
+        register(store, &ped("payments", "orders-api", None, 2), "2026-09-06T00:00:00Z").await;
+        let alerts = rows(store, "alerts", &["alert_type"]).await;
+        assert!(!alerts.contains(&json!(["over_limit"])), "{alerts:?}");
     });
 }

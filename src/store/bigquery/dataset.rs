@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use gcp_bigquery_client::model::clustering::Clustering;
 use gcp_bigquery_client::model::dataset::Dataset;
 use gcp_bigquery_client::model::table::Table;
@@ -57,17 +58,10 @@ impl BigQuery {
     /// # Errors
     /// [`StoreError`] when it cannot be read.
     pub async fn schema_changes(&self) -> Result<Vec<Change>, StoreError> {
-        if self.dataset().await?.is_none() {
-            let tables = schema::TABLES.iter().map(|table| Change::CreateTable(table.name));
-            let views = schema::VIEWS.iter().map(|(view, _)| Change::ReplaceView(view));
-            return Ok([Change::CreateDataset].into_iter().chain(tables).chain(views).collect());
-        }
-        let mut changes = Vec::new();
-        for table in schema::TABLES.iter() {
-            match self.table(table.name).await? {
-                None => changes.push(Change::CreateTable(table.name)),
-                Some(found) => changes.extend(table_changes(table, &found)),
-            }
+        let mut changes = self.table_changes().await?;
+        if changes.contains(&Change::CreateDataset) {
+            changes.extend(schema::VIEWS.iter().map(|(view, _)| Change::ReplaceView(view)));
+            return Ok(changes);
         }
         for (view, _) in schema::VIEWS {
             let wanted = self.view(view);
@@ -77,6 +71,22 @@ impl BigQuery {
             }
         }
         Ok(changes)
+    }
+
+    /// As [`BigQuery::schema_changes`], of the dataset and its tables only.
+    pub(super) async fn table_changes(&self) -> Result<Vec<Change>, StoreError> {
+        if self.dataset().await?.is_none() {
+            let tables = schema::TABLES.iter().map(|table| Change::CreateTable(table.name));
+            return Ok([Change::CreateDataset].into_iter().chain(tables).collect());
+        }
+        let compare = async |table: &'static schema::Table| {
+            let found = self.table(table.name).await?;
+            Ok::<_, Failure>(
+                found.map_or_else(|| vec![Change::CreateTable(table.name)], |found| table_changes(table, &found)),
+            )
+        };
+        let changes = try_join_all(schema::TABLES.iter().map(compare)).await?;
+        Ok(changes.into_iter().flatten().collect())
     }
 
     /// Makes one change; [`Change::Refused`] is left alone.

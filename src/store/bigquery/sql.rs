@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use super::super::query::{Query, Rows, Value};
 use super::super::schema;
 use super::BigQuery;
-use super::client::{Failure, Kind};
+use super::client::Failure;
 use crate::id;
 
 /// How long to wait before asking for a result again that was not there yet.
@@ -46,7 +46,7 @@ impl BigQuery {
         loop {
             let complete = page.job_complete.unwrap_or(false);
             if complete {
-                add(&mut rows, &page)?;
+                add(&mut rows, &page);
             }
             let job = page.job_reference.take().and_then(|job| Some((job.job_id?, job.location)));
             let (id, location) = match (complete, page.page_token.take(), job) {
@@ -96,20 +96,17 @@ pub(super) fn parameter(name: &str, value: &Value) -> QueryParameter {
     }
 }
 
-fn add(rows: &mut Rows, page: &QueryResponse) -> Result<(), Failure> {
+fn add(rows: &mut Rows, page: &QueryResponse) {
     let fields = page.schema.as_ref().and_then(|schema| schema.fields.as_deref()).unwrap_or_default();
     rows.columns = fields.iter().map(|field| field.name.clone()).collect();
     for row in page.rows.iter().flatten() {
-        let cells = row.columns.iter().flatten();
-        let values = fields.iter().zip(cells).map(|(field, cell)| {
-            value(&field.r#type, cell.value.as_ref()).ok_or_else(|| {
-                let message = format!("BigQuery gave a value for {} that is no {:?}", field.name, field.r#type);
-                Failure { kind: Kind::Permanent, message }
-            })
-        });
-        rows.rows.push(values.collect::<Result<_, _>>()?);
+        let cells = row.columns.iter().flatten().map(|cell| cell.value.as_ref());
+        // What cannot be read stays text, and costs its row where that is read as a type.
+        let as_text = |cell: Option<&Json>| Value::Text(cell.map_or_else(String::new, Json::to_string));
+        let values =
+            fields.iter().zip(cells).map(|(field, cell)| value(&field.r#type, cell).unwrap_or_else(|| as_text(cell)));
+        rows.rows.push(values.collect());
     }
-    Ok(())
 }
 
 /// One value; `None` when it is not of its type. BigQuery writes every scalar as a string.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
+use gcp_bigquery_client::model::error_proto::ErrorProto;
 use gcp_bigquery_client::model::table_data_insert_all_request::TableDataInsertAllRequest;
 use gcp_bigquery_client::model::table_data_insert_all_request_rows::TableDataInsertAllRequestRows;
 use gcp_bigquery_client::model::table_data_insert_all_response::TableDataInsertAllResponse;
@@ -163,29 +164,31 @@ async fn insert_once(
 
 /// Reads the answer row by row: adds to `refused` what will never be taken, and returns what is worth sending again.
 fn settle(sent: Vec<Sent>, answer: TableDataInsertAllResponse, refused: &mut Vec<(usize, Appended)>) -> Vec<Sent> {
-    let mut errors = BTreeMap::new();
+    // A row may have several errors. One that says that it is invalid is final; `stopped` (a neighbour was invalid),
+    // `backendError`, `timeout` say nothing about the row.
+    let mut errors: BTreeMap<usize, Vec<ErrorProto>> = BTreeMap::new();
     for error in answer.insert_errors.unwrap_or_default() {
-        let index = error.index.and_then(|index| usize::try_from(index).ok());
-        let said: Vec<String> = error
-            .errors
-            .unwrap_or_default()
-            .into_iter()
-            .map(|error| {
-                let [reason, location, message] =
-                    [error.reason, error.location, error.message].map(Option::unwrap_or_default);
-                format!("{reason} {location}: {message}")
-            })
-            .collect();
-        errors.insert(index, said.join("; "));
+        if let Some(index) = error.index.and_then(|index| usize::try_from(index).ok()) {
+            errors.entry(index).or_default().extend(error.errors.unwrap_or_default());
+        }
     }
     let mut again = Vec::new();
     for (index, row) in sent.into_iter().enumerate() {
-        match errors.remove(&Some(index)) {
+        match errors.remove(&index) {
             None => {}
-            Some(said) if said.starts_with("invalid ") => refused.push((row.at, Appended::Refused(said))),
-            // `stopped` (a neighbour was invalid), `backendError`, `timeout`: nothing is wrong with the row.
+            Some(said) if said.iter().any(|error| error.reason.as_deref() == Some("invalid")) => {
+                refused.push((row.at, Appended::Refused(text(said))));
+            }
             Some(_) => again.push(row),
         }
     }
     again
+}
+
+fn text(errors: Vec<ErrorProto>) -> String {
+    let said = errors.into_iter().map(|error| {
+        let [reason, location, message] = [error.reason, error.location, error.message].map(Option::unwrap_or_default);
+        format!("{reason} {location}: {message}")
+    });
+    said.collect::<Vec<_>>().join("; ")
 }

@@ -57,6 +57,14 @@ row! {
     }
 }
 
+/// What was written: a version of an object or, where the entry does not show which, the write itself.
+pub fn written<'w>(uid: Option<&'w str>, version: Option<&'w str>, write_id: &'w str) -> Vec<&'w str> {
+    match (uid, version) {
+        (Some(uid), Some(version)) => vec![uid, version],
+        _ => vec![write_id],
+    }
+}
+
 /// What makes two alerts one: the rule, the version of the object that was written, the number, and only what the rule
 /// compares it with.
 pub fn alert_id(
@@ -85,10 +93,7 @@ impl AlertLog {
         let max = limit.map(|limit| limit.max_replicas);
         let initial = limit.map(|limit| limit.initial_max_replicas);
         let write_id = write_id(write);
-        let written = match (write.object_uid, write.object_version) {
-            (Some(uid), Some(version)) => vec![uid, version],
-            _ => vec![write_id.as_str()],
-        };
+        let written = written(write.object_uid, write.object_version, &write_id);
         AlertLog {
             alert_id: alert_id(alert.alert_type, &written, event.replicas, max, initial),
             alert_time: event.event_time,

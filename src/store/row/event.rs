@@ -121,13 +121,3 @@ impl ReplicaEvent {
         }
     }
 }
-
-impl ReplicaEvent {
-    /// Whether what it comes to shows only in the order of its object's writes: it is a piece of one, it may not have
-    /// been stored, or it does not name its Deployment.
-    pub fn needs_its_order(&self) -> bool {
-        self.write_id.as_ref() != Some(&self.event_id)
-            || self.outcome == Some(Outcome::Uncertain)
-            || self.object_kind != ObjectKind::Deployment && self.deployment_name.is_none()
-    }
-}

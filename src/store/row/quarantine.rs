@@ -29,3 +29,16 @@ row! {
         source: Option<String>,
     }
 }
+
+row! {
+    /// As [`Quarantine`], without what was kept of the input: only how long that is.
+    QuarantineHead in "quarantine" {
+        quarantine_id: String,
+        quarantined_at: DateTime<Utc>,
+        message_id: Option<String>,
+        reason: String,
+        detail: String,
+        source: Option<String>,
+        raw_length: i64,
+    }
+}
