@@ -1,6 +1,6 @@
 //! `cargo bench --bench subscriber`: a backlog drained by `pedwatch pull` into SQLite, against a consumer that only
-//! acknowledges, on the same emulator in one run; and pushes to `pedwatch serve` over 64 connections. `BENCH_MESSAGES` sets
-//! another number than 50,000.
+//! acknowledges, on the same emulator in one run; pushes to `pedwatch serve` over 64 connections; and one push at a time,
+//! against bare commits of one row on the same disk. `BENCH_MESSAGES` sets another number than 50,000.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]
 
 use std::path::Path;
@@ -32,6 +32,7 @@ fn main() {
     runtime.block_on(async {
         drain(messages, folder.path(), &peds).await;
         push(messages / 2, folder.path(), &peds).await;
+        alone(folder.path(), &peds).await;
     });
 }
 
@@ -116,14 +117,7 @@ async fn handled(metrics: u16) -> u64 {
 }
 
 async fn push(messages: u64, folder: &Path, peds: &Path) {
-    let (mut command, _) = pedwatch(folder, "push.db", peds);
-    let port = servers::free_address().port();
-    command.arg("serve").env("PORT", port.to_string()).env("PEDWATCH_PUSH__AUTH", "platform");
-    let mut child = command.spawn().expect("started");
-    let url: Arc<str> = format!("http://127.0.0.1:{port}/pubsub/push").into();
-    while reqwest::get(format!("http://127.0.0.1:{port}/livez")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let (mut child, url) = serve(folder, "push.db", peds).await;
     let next = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let connections = (0..CONNECTIONS).map(|_| {
@@ -136,12 +130,7 @@ async fn push(messages: u64, folder: &Path, peds: &Path) {
                 if number >= messages {
                     return took;
                 }
-                let data = STANDARD.encode(generate::entry(number, 2 << 10));
-                let body = json!({"message": {"data": data, "messageId": number.to_string()}, "subscription": "s"});
-                let sent = Instant::now();
-                let answer = http.post(&*url).body(body.to_string()).send().await.expect("an answer");
-                assert_eq!(answer.status().as_u16(), 204);
-                took.push(sent.elapsed());
+                took.push(post(&http, &url, number).await);
             }
         })
     });
@@ -158,6 +147,55 @@ async fn push(messages: u64, folder: &Path, peds: &Path) {
         at(50),
         at(99),
         peak_mb(&child)
+    );
+    end(&mut child);
+}
+
+async fn serve(folder: &Path, name: &str, peds: &Path) -> (Child, Arc<str>) {
+    let (mut command, _) = pedwatch(folder, name, peds);
+    let port = servers::free_address().port();
+    command.arg("serve").env("PORT", port.to_string()).env("PEDWATCH_PUSH__AUTH", "platform");
+    let child = command.spawn().expect("started");
+    while reqwest::get(format!("http://127.0.0.1:{port}/livez")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (child, format!("http://127.0.0.1:{port}/pubsub/push").into())
+}
+
+async fn post(http: &reqwest::Client, url: &str, number: u64) -> Duration {
+    let data = STANDARD.encode(generate::entry(number, 2 << 10));
+    let body = json!({"message": {"data": data, "messageId": number.to_string()}, "subscription": "s"});
+    let sent = Instant::now();
+    let answer = http.post(url).body(body.to_string()).send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 204);
+    sent.elapsed()
+}
+
+/// Pushes of writes, one after the other, and in turn with each a commit of one row into a database beside.
+async fn alone(folder: &Path, peds: &Path) {
+    const PUSHES: u64 = 1_000;
+    let (mut child, url) = serve(folder, "alone.db", peds).await;
+    let bare = rusqlite::Connection::open(folder.join("bare.db")).expect("opened");
+    bare.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (id PRIMARY KEY, row)")
+        .expect("made");
+    let row = "x".repeat(500);
+    let http = reqwest::Client::new();
+    let (mut pushes, mut commits) = (Vec::new(), Vec::new());
+    for number in 0..PUSHES {
+        // Every other entry is a write.
+        pushes.push(post(&http, &url, number * 2).await);
+        let begun = Instant::now();
+        bare.execute("INSERT INTO rows VALUES (?, ?)", (number.to_string(), &row)).expect("committed");
+        commits.push(begun.elapsed());
+    }
+    let median = |mut took: Vec<Duration>| {
+        took.sort_unstable();
+        took.get(took.len() / 2).copied().expect("some").as_secs_f64() * 1e3
+    };
+    let (push, commit) = (median(pushes), median(commits));
+    println!(
+        "one push at a time: median {push:.2} ms; a bare commit of one row: {commit:.2} ms; ratio {:.2}",
+        push / commit
     );
     end(&mut child);
 }

@@ -20,7 +20,7 @@ pub(super) enum Command {
         #[arg(long, default_value = "pedwatch", value_parser = dataset_name)]
         dataset: String,
     },
-    /// Make what is missing: the dataset, tables, columns that may be null, views. Nothing is ever dropped
+    /// Make what is missing: the dataset, tables, columns, views; and let columns be null that have to. Nothing is dropped
     Apply(Target),
     /// Tell how the dataset differs from this version of pedwatch; exit with 1 when it does
     Check(Target),

@@ -73,9 +73,9 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
 
 /// Name and SQL of each view, in an order in which each uses only those before it (`terraform/views/order.json`). The SQL
 /// is what BigQuery and SQLite have in common; the rest is filled in by [`Dialect`].
-pub const VIEWS: [(&str, &str); 16] = files!("views", "sql":
+pub const VIEWS: [(&str, &str); 17] = files!("views", "sql":
     "quarantined", "limit_ranges", "current_limits", "user_replicas_limits", "writes", "lives", "placed_writes",
-    "ends", "ordered_writes", "limits_in_force", "judged_events", "replica_changes", "alerts", "current_replicas",
+    "ends", "ordered_writes", "limits_in_force", "judged_events", "replica_changes", "conditions", "alerts", "current_replicas",
     "daily_max_replicas", "user_pod_usage");
 
 /// The table of that name.

@@ -200,8 +200,8 @@ KUBECTL_CALL = (
 )
 
 
-def deployments(namespace, name=None, sub=None, version="apps/v1"):
-    return "/".join([f"/apis/{version}/namespaces/{namespace}/deployments", *filter(None, [name, sub])])
+def deployments(namespace, name=None):
+    return "/".join([f"/apis/apps/v1/namespaces/{namespace}/deployments", *filter(None, [name])])
 
 
 def autoscalers(namespace, name=None, version="v1"):

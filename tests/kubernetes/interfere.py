@@ -33,9 +33,6 @@ class Hold:
     def release(self):
         self.released.set()
 
-    def __exit__(self, *_):
-        self.release()
-
 
 class Webhook:
     def __init__(self, certificate, key):

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use super::row;
 
 row! {
-    /// Everything known before `through` has been done, at `at`.
+    /// Everything known before `through` has been done, at `at`. One of a single instance (`judged/…`) is open while its
+    /// `through` is before its `at`: something waits for its next reading.
     Watermark in "watermarks" {
         name: String,
         through: DateTime<Utc>,
