@@ -25,3 +25,4 @@ pub mod policy;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod time;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
 use crate::id;
@@ -12,6 +12,7 @@ use crate::policy::{Judgement, Policy, judge};
 use crate::store::query::Counts;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
+use crate::time;
 use message::Envelope;
 use quarantine::{must_be_stored, refusals};
 
@@ -128,10 +129,8 @@ impl Pipeline {
 }
 
 /// Before GKE wrote audit logs, or further ahead than clocks are apart: a time that nothing can be judged by.
-fn implausible(write: &Write<'_>, now: DateTime<Utc>) -> Option<DecodeError> {
-    let earliest = NaiveDate::from_ymd_opt(2015, 1, 1)?.and_time(NaiveTime::MIN).and_utc();
-    let possible = earliest..=now + Duration::days(1);
-    (!possible.contains(&write.event_time)).then(|| DecodeError::BadTime {
+pub(crate) fn implausible(write: &Write<'_>, now: DateTime<Utc>) -> Option<DecodeError> {
+    (!time::can_have_happened(write.event_time, now)).then(|| DecodeError::BadTime {
         place: "timestamp",
         value: id::time(write.event_time),
         expected: "a time from 2015 to a day from now",
