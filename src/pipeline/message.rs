@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::audit::forms::{self, Form};
-use crate::audit::{DecodeError, Decoded, Entry, decode};
+use crate::audit::{DecodeError, Decoded, Entry, ROWS_MAX_BYTES, Write, decode};
 
 /// How often entries may be wrapped: a page, of push bodies, around a text, around an entry.
 const WRAPPINGS_MAX: usize = 4;
@@ -97,33 +97,65 @@ fn wrapped_too_often() -> DecodeError {
     DecodeError::Form { form, remedy: "a LogEntry, or a Pub/Sub message around one" }
 }
 
-/// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
-pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
-    open_wrapped(raw, Envelope::default(), WRAPPINGS_MAX, &mut read);
+fn too_much() -> DecodeError {
+    DecodeError::Form {
+        form: "more than one message may hold".to_owned(),
+        remedy: "fewer entries in one, or one a line",
+    }
 }
 
-fn open_wrapped(
-    raw: &[u8],
-    around: Envelope<'_>,
-    wrappings: usize,
-    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
-) {
-    let message = Message::open(raw);
-    let inner = message.inner();
-    if let Some(documents) = message.several().filter(|_| wrappings > 0) {
-        let (around, _) = message.read(&None);
-        return documents.iter().for_each(|document| open_wrapped(document, around, wrappings - 1, read));
+/// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
+pub fn open(raw: &[u8], mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
+    let mut opening = Opening { room_bytes: ROWS_MAX_BYTES, read: &mut read };
+    opening.open(raw, Envelope::default(), WRAPPINGS_MAX);
+}
+
+struct Opening<R> {
+    /// What is left for the rows of the whole message: a few letters may be a document, or a listed object.
+    room_bytes: usize,
+    read: R,
+}
+
+impl<R: FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)> Opening<R> {
+    fn open(&mut self, raw: &[u8], around: Envelope<'_>, wrappings: usize) {
+        let message = Message::open(raw);
+        let inner = message.inner();
+        let documents = message.several().filter(|_| wrappings > 0);
+        if let Some(documents) = documents
+            && self.takes(documents.len() * DOCUMENT_BYTES)
+        {
+            let (around, _) = message.read(&None);
+            return documents.iter().for_each(|document| self.open(document, around, wrappings - 1));
+        }
+        let (envelope, decoded) = message.read(&inner);
+        let envelope = Envelope {
+            message_id: envelope.message_id.or(around.message_id),
+            publish_time: envelope.publish_time.or(around.publish_time),
+            ..envelope
+        };
+        let decoded = match decoded {
+            Ok(Decoded::Writes(writes)) if !self.takes(rows_bytes(&writes)) => Err(too_much()),
+            _ if documents.is_some() => Err(too_much()),
+            decoded => decoded,
+        };
+        (self.read)(envelope, decoded);
     }
-    let (envelope, decoded) = message.read(&inner);
-    let envelope = Envelope {
-        message_id: envelope.message_id.or(around.message_id),
-        publish_time: envelope.publish_time.or(around.publish_time),
-        ..envelope
-    };
-    read(envelope, decoded);
+
+    /// Takes room for rows, if there is so much.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let left = self.room_bytes.checked_sub(bytes);
+        self.room_bytes = left.unwrap_or(self.room_bytes);
+        left.is_some()
+    }
+}
+
+/// What comes of a document that says nothing: a row of the quarantine.
+const DOCUMENT_BYTES: usize = 1 << 10;
+
+/// What the rows of an entry take besides what lies in the entry itself.
+fn rows_bytes(writes: &[Write<'_>]) -> usize {
+    writes.iter().skip(1).map(Write::row_bytes).sum()
 }
 
 /// A time as Pub/Sub writes it.
-pub fn time(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc())
-}
+pub use crate::time::read as time;
