@@ -8,11 +8,14 @@
 //! a number that cannot be read is *unknown*, which is recorded, and never "no change".
 
 mod actor;
+mod body;
 mod decode;
 mod entry;
 pub mod forms;
 mod json;
 mod method;
+mod patch;
+mod push_body;
 mod removal;
 mod replicas;
 mod target;
@@ -23,4 +26,4 @@ pub use decode::decode;
 pub use entry::Entry;
 pub use method::{ObjectKind, Operation};
 pub use replicas::{Source, Value};
-pub use write::{Asked, DecodeError, Decoded, Ignored, ObjectState, Outcome, Split, Write};
+pub use write::{Asked, DecodeError, Decoded, Ignored, ObjectState, Outcome, ROWS_MAX_BYTES, Split, Write};

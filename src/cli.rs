@@ -16,11 +16,13 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::version::Registration;
 use crate::ped::{Fault, Located, parse_all};
+use crate::shown::{Lines, Shown};
 use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::redact::without_secrets;
 use crate::telemetry::{self, metrics::Metrics};
+use crate::time;
 
 mod config;
 mod explain;
@@ -101,7 +103,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
     let config = match Config::load(cli.config.as_deref(), env) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("pedwatch: {}", without_secrets(&error.to_string()));
+            eprintln!("pedwatch: {}", Lines(without_secrets(&error.to_string())));
             return ExitCode::from(USAGE);
         }
     };
@@ -120,7 +122,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
             {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("pedwatch: {}", without_secrets(&format!("{error:#}")));
+            eprintln!("pedwatch: {}", Lines(without_secrets(&format!("{error:#}"))));
             if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -193,20 +195,21 @@ impl std::str::FromStr for PedPath {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some((time, path)) if !Path::new(text).exists() => {
-                Ok(PedPath { from: parse_time(time)?, path: path.into() })
+                Ok(PedPath { from: parse_effect(time)?, path: path.into() })
             }
             _ => Ok(PedPath { from: DateTime::UNIX_EPOCH, path: text.into() }),
         }
     }
 }
 
-/// A time as people type it: RFC 3339, or a date for its midnight in UTC.
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    let date = |text: &str| text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc());
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .or_else(|_| date(text))
-        .map_err(|_| format!("{text:?} is not a time; expected one like 2026-09-11 or 2026-09-11T08:00:00Z"))
+/// When a version takes effect, as people type it: RFC 3339, or a date for its midnight in UTC.
+fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
+    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
+    match time::read(text).or_else(date) {
+        Some(time) if time::can_take_effect(time) => Ok(time),
+        Some(_) => Err(format!("{text:?} is out of range; expected a time from 2000 to 2100")),
+        None => Err(format!("{text:?} is not a time; expected one like 2026-09-11 or 2026-09-11T08:00:00Z")),
+    }
 }
 
 /// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
@@ -238,7 +241,7 @@ fn peds_to_register(peds: &[PedPath], config: &Config, now: DateTime<Utc>) -> Re
     let mut registrations = Vec::new();
     for PedPath { from, path } in peds {
         let located = read_peds(&[path], config)?.map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+            let lines: Vec<String> = faults.iter().map(|fault| Shown(fault).to_string()).collect();
             anyhow::anyhow!("--ped is refused:\n{}", lines.join("\n"))
         })?;
         registrations.extend(located.into_iter().map(|Located { ped, file, .. }| Registration {

@@ -22,6 +22,8 @@ pub mod names;
 pub mod ped;
 pub mod pipeline;
 pub mod policy;
+pub mod shown;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod time;

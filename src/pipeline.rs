@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use chrono::{DateTime, Duration, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::audit::{DecodeError, Decoded, Ignored, Outcome, Write};
 use crate::id;
@@ -12,6 +12,7 @@ use crate::policy::{Judgement, Policy, is_judged_at_once, judge};
 use crate::store::query::Counts;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
+use crate::time;
 use message::Envelope;
 
 pub mod again;
@@ -133,9 +134,8 @@ impl Pipeline {
 
 /// Refuses a write from before GKE wrote audit logs, or from further ahead than clocks are apart: nothing can be judged by
 /// its time.
-fn plausible(write: &Write<'_>, now: DateTime<Utc>) -> Result<(), DecodeError> {
-    let earliest = NaiveDate::from_ymd_opt(2015, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN).and_utc();
-    if (earliest..=now + Duration::days(1)).contains(&write.event_time) {
+pub(crate) fn plausible(write: &Write<'_>, now: DateTime<Utc>) -> Result<(), DecodeError> {
+    if time::can_have_happened(write.event_time, now) {
         return Ok(());
     }
     let (value, expected) = (id::time(write.event_time), "a time from 2015 to a day from now");

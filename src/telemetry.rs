@@ -1,9 +1,15 @@
 //! What is seen from outside: logs, to standard error, without payloads, e-mail addresses, IP addresses or secrets of URLs;
 //! and metrics.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{JsonFields, Writer, debug_fn};
+
+use crate::shown::Shown;
 
 mod cloud_logging;
 pub mod metrics;
@@ -31,7 +37,13 @@ pub fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redact::Stderr);
     match format {
-        LogFormat::Text => logs.init(),
+        LogFormat::Text => logs.fmt_fields(debug_fn(field).delimited(" ")).init(),
         LogFormat::Json => logs.event_format(cloud_logging::Format).fmt_fields(JsonFields::new()).init(),
     }
+}
+
+/// The message as it is, and each field by its name, on one line whatever they hold.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let shown = Shown(format_args!("{value:?}"));
+    if field.name() == "message" { write!(writer, "{shown}") } else { write!(writer, "{field}={shown}") }
 }

@@ -3,13 +3,15 @@
 use chrono::{DateTime, Utc};
 
 use super::actor;
-use super::entry::{Body, ClusterLabels, Entry, Member, Metadata, Payload};
-use super::json::Number;
+use super::body::{Body, Metadata};
+use super::entry::{ClusterLabels, Entry, Payload};
+use super::json::{Member, Number};
 use super::method::{Call, ObjectKind, Operation, classify};
 use super::removal;
 use super::replicas::{self, Found, Reading};
 use super::target::Target;
-use super::write::{Asked, DecodeError, Decoded, Ignored, ObjectState, Outcome, Split, Write};
+use super::write::{Asked, DecodeError, Decoded, Ignored, ObjectState, Outcome, ROWS_MAX_BYTES, Split, Write};
+use crate::time;
 
 /// Decides what a parsed entry is.
 ///
@@ -46,7 +48,7 @@ pub fn decode<'e>(entry: &'e Entry<'_>) -> Result<Decoded<'e>, DecodeError> {
 }
 
 /// `cloudaudit.googleapis.com%2Factivity`, and `externalaudit.…` of Google Distributed Cloud.
-fn is_audit_log(log_name: &str) -> bool {
+pub(super) fn is_audit_log(log_name: &str) -> bool {
     log_name.contains("audit.googleapis.com%2F") || log_name.contains("audit.googleapis.com/")
 }
 
@@ -195,19 +197,23 @@ fn removed<'e>(payload: &'e Payload<'_>, call: &Call<'e>, write: Write<'e>) -> R
         }
         return held_or_gone(payload, call, write);
     }
-    let Some(items) = payload.response.items.as_deref() else {
+    let Some(items) = &payload.response.items else {
         // The namespace controller empties a namespace; on GKE its calls are logged without an answer.
         let all = write.actor.empties_namespaces() && write.split.is_none();
         return Ok(Decoded::Writes(vec![Write { object_state: all.then_some(ObjectState::Gone), ..write }]));
     };
-    if items.is_empty() {
+    // Of a list that does not tell all, nothing is certain.
+    if items.untold || items.members.len() > ROWS_MAX_BYTES / write.row_bytes() {
+        return Ok(Decoded::Writes(vec![write]));
+    }
+    if items.members.is_empty() {
         return Ok(Decoded::Ignored(Ignored::NothingDeleted));
     }
     let item = |item: &'e Metadata<'_>| Write {
         object_name: item.name.get(),
         deployment_name: item.name.get().filter(|_| call.kind == ObjectKind::Deployment),
         object_uid: item.uid.get(),
-        born_at: optional_time(item.creation_timestamp.get()),
+        born_at: born_at(item, write.event_time),
         // The list shows the object as it was before the call: its version and generation are not this write's.
         object_version: None,
         generation: None,
@@ -215,7 +221,7 @@ fn removed<'e>(payload: &'e Payload<'_>, call: &Call<'e>, write: Write<'e>) -> R
         touched: Some(false),
         ..write.clone()
     };
-    Ok(Decoded::Writes(items.iter().map(item).collect()))
+    Ok(Decoded::Writes(items.members.iter().map(item).collect()))
 }
 
 /// A delete that answers the object with finalizers is an ordinary write: it is still there, terminating.
@@ -247,7 +253,7 @@ fn observed<'e>(reason: Ignored, write: Write<'e>) -> Decoded<'e> {
 /// or by an apply, by a new object without resourceVersion.
 fn is_dry_run(entry: &Entry<'_>, payload: &Payload<'_>, call: &Call<'_>) -> bool {
     let labelled = entry.labels.0.as_ref().is_some_and(|labels| labels.dry_run.get().is_some());
-    let asked_for = call.operation.removes() && !payload.request.dry_run.0.is_empty();
+    let asked_for = call.operation.removes() && payload.request.dry_run.0.0;
     let answer = payload.response.metadata.as_ref().filter(|_| payload.response.kind() == Some(call.kind_name()));
     let never_stored = entry.split.0.is_none()
         && answer.is_some_and(|answer| {
@@ -263,7 +269,7 @@ fn is_dry_run(entry: &Entry<'_>, payload: &Payload<'_>, call: &Call<'_>) -> bool
 
 /// Whether an object began with the call that shows it. A call takes at most a minute.
 fn is_born_with(metadata: &Metadata<'_>, timestamp: Option<&str>) -> bool {
-    let times = optional_time(metadata.creation_timestamp.get()).zip(optional_time(timestamp));
+    let times = metadata.creation_timestamp.get().and_then(time::read).zip(timestamp.and_then(time::read));
     times.is_some_and(|(born, called)| (-1..60).contains(&(born - called).num_seconds()))
 }
 
@@ -308,19 +314,21 @@ fn describe<'e>(
         (_, Target::Deployment { name, found }) => (Some(name), found),
         (_, Target::Other | Target::Unsaid) => (None, None),
     };
+    let namespace =
+        namespace.ok_or(DecodeError::NotALogEntry { missing: "the namespace in protoPayload.resourceName" })?;
+    let write = identified(entry, payload, call.kind, call.operation, method_name, log_name)?;
     Ok(Write {
-        namespace: namespace
-            .ok_or(DecodeError::NotALogEntry { missing: "the namespace in protoPayload.resourceName" })?,
+        namespace,
         deployment_name,
         effective,
         object_name,
         object_uid: one_object.and_then(|metadata| metadata.uid.get()).or_else(|| details.uid.get()),
-        born_at: one_object.and_then(|metadata| optional_time(metadata.creation_timestamp.get())),
+        born_at: one_object.and_then(|metadata| born_at(metadata, write.event_time)),
         object_version: one_object.and_then(object_version),
-        generation: one_object.and_then(|metadata| metadata.generation.whole()),
+        generation: one_object.and_then(|metadata| metadata.generation.counting()),
         object_state: removal::answered(call.operation, &payload.response)
             .filter(|_| call.operation != Operation::DeleteCollection),
-        ..identified(entry, payload, call.kind, call.operation, method_name, log_name)?
+        ..write
     })
 }
 
@@ -342,13 +350,13 @@ fn identified<'e>(
         .split
         .0
         .as_ref()
-        .and_then(|split| split.uid.get().map(|uid| Split { uid, index: split.index.whole().unwrap_or(0) }));
+        .and_then(|split| split.uid.get().map(|uid| Split { uid, index: split.index.counting().unwrap_or(0) }));
     Ok(Write {
         log_name,
         insert_id: entry.insert_id.get().ok_or(missing("insertId"))?,
         split,
-        event_time: time("timestamp", entry.timestamp.get().ok_or(missing("timestamp"))?)?,
-        received_time: entry.receive_timestamp.get().map(|text| time("receiveTimestamp", text)).transpose()?,
+        event_time: required_time("timestamp", entry.timestamp.get().ok_or(missing("timestamp"))?)?,
+        received_time: entry.receive_timestamp.get().map(|text| required_time("receiveTimestamp", text)).transpose()?,
         project_id: cluster.and_then(|labels| labels.project_id.get()),
         location: cluster.and_then(|labels| labels.location.get()),
         cluster_name: cluster_name.ok_or(missing("resource.labels.cluster_name"))?,
@@ -400,18 +408,25 @@ fn cluster_deletion<'e>(
     Ok(observed(Ignored::OperationBegun, Write { object_uid, object_name, ..write }))
 }
 
+/// Longest resourceVersion that is one. The views put its length before it in four digits, so that it compares as a
+/// number; etcd's count has 19.
+const VERSION_MAX_DIGITS: usize = 9_999;
+
 /// A decimal number of any length (documented since Kubernetes 1.35, true in practice before), without leading zeros.
 fn object_version<'b>(metadata: &'b Metadata<'_>) -> Option<&'b str> {
     let digits = metadata.resource_version.get()?.trim_start_matches('0');
-    Some(digits).filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    let is_one = (1..=VERSION_MAX_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then_some(digits)
 }
 
-fn optional_time(text: Option<&str>) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text?).ok().map(|time| time.to_utc())
+/// `metadata.creationTimestamp`, unless no object that was seen at `seen` can be that young or that old: lives are put in
+/// order by it, and one from the future would be the present one for ever.
+fn born_at(metadata: &Metadata<'_>, seen: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    metadata.creation_timestamp.get().and_then(time::read).filter(|born| time::can_have_happened(*born, seen))
 }
 
-fn time(place: &'static str, text: &str) -> Result<DateTime<Utc>, DecodeError> {
-    optional_time(Some(text)).ok_or_else(|| DecodeError::BadTime {
+fn required_time(place: &'static str, text: &str) -> Result<DateTime<Utc>, DecodeError> {
+    time::read(text).ok_or_else(|| DecodeError::BadTime {
         place,
         value: text.chars().take(64).collect(),
         expected: "an RFC 3339 time such as 2026-09-04T20:41:03.889214Z",

@@ -18,10 +18,8 @@ mod structs;
 mod time;
 mod yaml;
 
-use serde_json::value::RawValue;
-
 use super::DecodeError;
-use members::Members;
+use members::{Array, Members};
 
 /// Most documents that one document may hold. A page of `entries.list` has 1,000 entries at most.
 const SEVERAL_MAX: usize = 10_000;
@@ -53,10 +51,7 @@ pub fn canonical(bytes: &[u8]) -> Result<Option<Form>, DecodeError> {
     let text = text.trim_start_matches('\u{feff}').trim_ascii();
     match text.as_bytes().first() {
         Some(b'{') => object(text),
-        Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
-            Ok(documents) => several(&documents).map(Some),
-            Err(_) => Ok(None),
-        },
+        Some(b'[') => Array::parse(text).map(|documents| several(&documents)).transpose(),
         // What `jq` prints of a text that holds an entry, without its `-r`.
         Some(b'"') => Ok(serde_json::from_str::<String>(text)
             .ok()
@@ -81,9 +76,7 @@ fn object(text: &str) -> Result<Option<Form>, DecodeError> {
     }
     if members.get("logName").is_none() {
         for page in PAGES {
-            if let Some(documents) =
-                members.get(page).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
-            {
+            if let Some(documents) = members.get(page).and_then(|raw| Array::parse(raw.get())) {
                 return several(&documents).map(Some);
             }
         }
@@ -94,16 +87,20 @@ fn object(text: &str) -> Result<Option<Form>, DecodeError> {
 /// The arrays of a page: of Logging's `entries.list`, and of Pub/Sub's `subscriptions.pull`.
 pub const PAGES: [&str; 2] = ["entries", "receivedMessages"];
 
-fn several(documents: &[&RawValue]) -> Result<Form, DecodeError> {
-    if documents.len() > SEVERAL_MAX {
-        return Err(DecodeError::Form {
-            form: format!("{} entries in one document", documents.len()),
-            remedy: "at most 10000 entries in one, or one a line",
-        });
+fn several(documents: &Array<'_>) -> Result<Form, DecodeError> {
+    if documents.count > SEVERAL_MAX {
+        return Err(too_many(documents.count));
     }
     // Client libraries dump `[entries, null, page]`.
-    let documents = documents.iter().filter(|document| document.get() != "null");
+    let documents = documents.first.iter().filter(|document| document.get() != "null");
     Ok(Form::Several(documents.map(|document| document.get().as_bytes().to_vec()).collect()))
+}
+
+fn too_many(documents: usize) -> DecodeError {
+    DecodeError::Form {
+        form: format!("{documents} entries in one document"),
+        remedy: "at most 10000 entries in one, or one a line",
+    }
 }
 
 /// Why an event of the API server's own audit log is refused, whether it is alone or in an `EventList`.

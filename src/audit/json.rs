@@ -90,13 +90,18 @@ fn whole_from_float(float: f64) -> Option<i64> {
 }
 
 /// A string, borrowed from the input where it has no escapes. A whole number counts as its digits, a boolean as its name.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
 
 impl Text<'_> {
     /// The text, unless it is missing or empty.
     pub(crate) fn get(&self) -> Option<&str> {
         self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The text, unless it is missing.
+    pub(crate) fn get_even_empty(&self) -> Option<&str> {
+        self.0.as_deref()
     }
 }
 
@@ -118,7 +123,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// A number as Logging writes it: an integer, an integral float or a numeric string.
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) enum Number<'a> {
     /// No such key.
     #[default]
@@ -138,6 +143,12 @@ impl Number<'_> {
             Number::Whole(whole) => Some(*whole),
             _ => None,
         }
+    }
+
+    /// The whole number, if it is one that Kubernetes counts with: an int32 that is not negative. So nothing that is
+    /// calculated from it overflows, here or in SQL.
+    pub(crate) fn counting(&self) -> Option<i64> {
+        self.whole().filter(|whole| (0..=i64::from(i32::MAX)).contains(whole))
     }
 }
 
@@ -177,34 +188,34 @@ struct Skipped;
 
 impl Lenient<'_> for Skipped {}
 
-/// The members of an array, in order; anything but an array is none.
-#[derive(Debug, Clone)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        List(Vec::new())
-    }
+/// What the texts of an array come to, one after the other: none of them is kept.
+pub(crate) trait OfTexts: Default {
+    /// Takes the next one. Empty ones are passed over.
+    fn take(&mut self, text: &str);
 }
 
-impl<'de, T: Deserialize<'de>> Lenient<'de> for List<T> {
+/// The texts of an array; anything but an array has none.
+#[derive(Debug, Default)]
+pub(crate) struct Texts<T>(pub(crate) T);
+
+impl<'de, T: OfTexts> Lenient<'de> for Texts<T> {
     fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = seq.next_element()? {
-            members.push(member);
+        let mut texts = T::default();
+        while let Some(member) = seq.next_element::<Text<'de>>()? {
+            member.get().into_iter().for_each(|text| texts.take(text));
         }
-        Ok(List(members))
+        Ok(Texts(texts))
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: OfTexts> Deserialize<'de> for Texts<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         lenient(deserializer)
     }
 }
 
 /// An object read as `T`; `None` for any other type.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Maybe<T>(pub(crate) Option<T>);
 
 impl<T> Default for Maybe<T> {
@@ -220,6 +231,43 @@ impl<'de, T: Deserialize<'de>> Lenient<'de> for Maybe<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lenient(deserializer)
+    }
+}
+
+/// A member that is an object, where one is there at all.
+#[derive(Debug, Default)]
+pub(crate) enum Member<T> {
+    /// There is no such key, or it is `null`.
+    #[default]
+    Absent,
+    /// An object.
+    Object(T),
+    /// Something else, named.
+    Other(&'static str),
+}
+
+impl<'de, T: Deserialize<'de>> Lenient<'de> for Member<T> {
+    fn from_scalar(scalar: Scalar<'de>) -> Self {
+        match scalar {
+            Scalar::Null => Member::Absent,
+            Scalar::Text(_) => Member::Other("a text"),
+            Scalar::Bool(_) | Scalar::Whole(_) | Scalar::Float(_) => Member::Other("a scalar"),
+        }
+    }
+
+    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::Other("an array"))
+    }
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Member::Object)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         lenient(deserializer)
     }

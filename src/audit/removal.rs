@@ -3,7 +3,7 @@
 //! Source of truth: [garbage collection](https://kubernetes.io/docs/concepts/architecture/garbage-collection/) and the
 //! store's `deletionFinalizersForGarbageCollection`.
 
-use super::entry::{Body, Metadata};
+use super::body::{Body, Metadata};
 use super::method::Operation;
 use super::write::ObjectState;
 
@@ -12,6 +12,11 @@ const FOREGROUND: &str = "foregroundDeletion";
 
 /// Holds an object until its dependents are told that they have no owner.
 const ORPHAN: &str = "orphan";
+
+/// Whether a finalizer is one that a propagation policy adds and takes.
+pub(super) fn is_of_a_policy(finalizer: &str) -> bool {
+    matches!(finalizer, FOREGROUND | ORPHAN)
+}
 
 /// What a delete does about the object's dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +42,10 @@ impl Propagation {
 
     /// Whether anything holds the object once the call is made.
     fn holds(self, metadata: &Metadata<'_>) -> bool {
-        let finalizers = || metadata.finalizers.0.iter().filter_map(|finalizer| finalizer.get());
         match self {
             Propagation::Foreground | Propagation::Orphan => true,
-            Propagation::Background => finalizers().any(|finalizer| finalizer != FOREGROUND && finalizer != ORPHAN),
-            Propagation::AsItIs => finalizers().next().is_some(),
+            Propagation::Background => metadata.finalizers.0.other,
+            Propagation::AsItIs => metadata.finalizers.0.any,
         }
     }
 }
@@ -61,7 +65,7 @@ pub(super) fn answered(operation: Operation, response: &Body<'_>) -> Option<Obje
         return gone.then_some(ObjectState::Gone);
     }
     let metadata = response.metadata()?;
-    let held = metadata.finalizers.0.iter().any(|finalizer| finalizer.get().is_some());
+    let held = metadata.finalizers.0.any;
     Some(match (metadata.deletion_timestamp.get().is_some() || operation == Operation::Delete, held) {
         (false, _) => ObjectState::Live,
         (true, true) => ObjectState::Terminating,

@@ -4,15 +4,11 @@
 //! The response is the object after defaulting, admission webhooks and merging; the request is only what the client
 //! sent. Text is never searched: the `last-applied-configuration` annotation holds a whole manifest as a string.
 
-use json_patch::PatchOperation;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value as Json, json};
-
 use super::DecodeError;
-use super::entry::{Body, Spec};
-use super::json::{List, Number, Text};
+use super::body::{Body, Spec};
+use super::json::Number;
 use super::method::{Call, ObjectKind, Operation};
+use super::patch::Patch;
 use crate::names::named;
 
 /// The number a write asks for.
@@ -71,8 +67,7 @@ pub(super) fn read(
     response: &Body<'_>,
     split: bool,
 ) -> Result<Reading, DecodeError> {
-    let evaluated = call.is_patch.then(|| merge_patch_of(&request.operations)).flatten();
-    let evaluated = evaluated.as_ref().and_then(|spec| Spec::deserialize(spec).ok());
+    let evaluated = request.patch.as_ref().filter(|_| call.is_patch).and_then(Patch::spec);
     let sent = match Sent::of(request, evaluated.as_ref().or(request.spec.as_ref())) {
         // The answer shows the object, so bodies are logged: a patch with nothing in it is an empty one.
         Sent::Opaque if call.is_patch && request.is_bare() && response.metadata().is_some() && !split => {
@@ -86,11 +81,11 @@ pub(super) fn read(
         Sent::Spec(_) | Sent::Reset | Sent::Opaque => Some(true),
     };
     let stored = stored_spec(call, response);
-    let min_replicas = match (stored, &sent) {
-        (Some(spec), _) => spec.min_replicas.whole(),
-        (None, Sent::Spec(spec)) => spec.min_replicas.whole(),
-        (None, _) => None,
-    };
+    let shown = stored.or(match sent {
+        Sent::Spec(spec) => Some(spec),
+        Sent::Reset | Sent::Other { .. } | Sent::Opaque => None,
+    });
+    let min_replicas = shown.and_then(|spec| spec.min_replicas.counting());
     let found = match from_response(call, response, stored, split)? {
         Some(value) => Found::For(value),
         // An object that shows no number was cut; what the client sent is not what was stored.
@@ -167,8 +162,7 @@ fn names_a_watched_field(spec: &Spec<'_>) -> bool {
 
 /// `$patch: replace` takes the fields as they are, `delete` takes them away, and `$retainKeys` keeps those it names.
 fn takes_the_number_away(spec: &Spec<'_>) -> bool {
-    let kept = |List(keys): &List<Text<'_>>| keys.iter().any(|key| key.get() == Some("replicas"));
-    replaces(spec.directive.get()) || spec.retained.as_ref().is_some_and(|keys| !kept(keys))
+    replaces(spec.directive.get()) || spec.retained.as_ref().is_some_and(|keys| !keys.0.replicas)
 }
 
 fn replaces(directive: Option<&str>) -> bool {
@@ -213,94 +207,8 @@ fn from_request(call: &Call<'_>, sent: &Sent<'_, '_>, split: bool) -> Result<Fou
 fn count(number: &Number<'_>, place: &'static str) -> Result<Option<i64>, DecodeError> {
     match number {
         Number::Absent | Number::Null => Ok(None),
-        Number::Whole(whole) if (0..=i64::from(i32::MAX)).contains(whole) => Ok(Some(*whole)),
+        Number::Whole(whole) if number.counting().is_some() => Ok(Some(*whole)),
         Number::Whole(whole) => Err(DecodeError::Malformed { place, value: whole.to_string() }),
         Number::Bad(text) => Err(DecodeError::Malformed { place, value: text.chars().take(64).collect() }),
-    }
-}
-
-/// The fields of [`Spec`] by their names, for the evaluation of JSON Patches.
-const WATCHED: [&str; 4] = ["replicas", "minReplicas", "maxReplicas", "scaleTargetRef"];
-
-/// Turns a JSON Patch (RFC 6902) into the `spec` of the merge patch that does the same to the watched fields: absent
-/// means untouched, `null` deleted. `None` when there is no patch, or its effect cannot be told without the object.
-///
-/// Operations elsewhere in the object are left out, and so are tests: the call succeeded, hence they held.
-fn merge_patch_of(operations: &[&RawValue]) -> Option<Json> {
-    if operations.is_empty() {
-        return None;
-    }
-    let operations: Vec<PatchOperation> =
-        operations.iter().map(|operation| serde_json::from_str(operation.get())).collect::<Result<_, _>>().ok()?;
-    let relevant: Vec<PatchOperation> = operations
-        .into_iter()
-        .filter(|operation| match operation {
-            PatchOperation::Test(_) => false,
-            PatchOperation::Move(moved) if concerns(moved.from.as_str()) => true,
-            _ => concerns(operation.path().as_str()),
-        })
-        .collect();
-    // No value that a watched field can have, so what still equals it was not written to.
-    let untouched = json!({});
-    let placeholders: Map<String, Json> = WATCHED.iter().map(|&field| (field.to_owned(), untouched.clone())).collect();
-    let mut document = json!({ "spec": placeholders });
-    json_patch::patch(&mut document, &relevant).ok()?;
-    let spec = document.get("spec")?.as_object()?;
-    let merge_patch = WATCHED.iter().filter(|&&field| spec.get(field) != Some(&untouched));
-    Some(merge_patch.map(|&field| (field.to_owned(), spec.get(field).cloned().unwrap_or_default())).collect())
-}
-
-/// Whether a JSON Pointer leads to a watched field, into one, or to something around one.
-fn concerns(pointer: &str) -> bool {
-    match pointer.strip_prefix("/spec") {
-        Some("") => true,
-        Some(rest) => {
-            rest.strip_prefix('/').and_then(|rest| rest.split('/').next()).is_some_and(|field| WATCHED.contains(&field))
-        }
-        None => pointer.is_empty(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec_of(patch: &str) -> Option<Json> {
-        let operations: Vec<&RawValue> = serde_json::from_str(patch).expect("an array");
-        merge_patch_of(&operations)
-    }
-
-    #[test]
-    fn a_json_patch_becomes_the_merge_patch_that_does_the_same() {
-        for (patch, expected) in [
-            (r#"[{"op":"replace","path":"/spec/replicas","value":6}]"#, json!({"replicas": 6})),
-            (
-                r#"[{"op":"test","path":"/metadata/resourceVersion","value":"7"},{"op":"add","path":"/spec/replicas","value":2}]"#,
-                json!({"replicas": 2}),
-            ),
-            (
-                r#"[{"op":"add","path":"/spec/replicas","value":9},{"op":"replace","path":"/spec/replicas","value":4}]"#,
-                json!({"replicas": 4}),
-            ),
-            (r#"[{"op":"remove","path":"/spec/replicas"}]"#, json!({"replicas": null})),
-            (r#"[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"x"}]"#, json!({})),
-            (r#"[{"op":"copy","from":"/spec/replicas","path":"/metadata/annotations/before"}]"#, json!({})),
-            (r#"[{"op":"replace","path":"/spec/replicasX","value":6}]"#, json!({})),
-            (r#"[{"op":"test","path":"/spec/replicas","value":3}]"#, json!({})),
-        ] {
-            assert_eq!(spec_of(patch), Some(expected), "{patch}");
-        }
-    }
-
-    #[test]
-    fn a_json_patch_that_needs_the_object_is_not_guessed_at() {
-        for patch in [
-            r#"[{"op":"copy","from":"/status/replicas","path":"/spec/replicas"}]"#,
-            r#"[{"op":"move","from":"/spec/replicas","path":"/metadata/annotations/before"}]"#,
-            r#"[{"op":"frobnicate","path":"/spec/replicas"}]"#,
-            r#"[1, 2]"#,
-        ] {
-            assert_eq!(spec_of(patch), None, "{patch}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! The controller looks the reference's kind and group up in discovery, which knows `Deployment` and, for kubectl's
 //! sake, `deployment`, in the group `apps` alone: client-go's `restmapper/discovery.go`.
 
-use super::entry::{Body, TargetRef};
+use super::body::{Body, TargetRef};
 
 /// What an HPA aims at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -188,7 +188,21 @@ pub struct Write<'e> {
     pub caller_ip: Option<&'e str>,
 }
 
+/// Most memory that the rows of one message may take, which each carry the texts that the message has once. The longest
+/// list that one entry can hold stays below it, and a service with 512 MiB has room for one of them beside its work.
+pub const ROWS_MAX_BYTES: usize = 64 << 20;
+
 impl Write<'_> {
+    /// About how much memory its row takes: a fixed part, and copies of its texts.
+    pub fn row_bytes(&self) -> usize {
+        // The row itself, and its ids and small texts, each in an allocation of its own.
+        const FIXED: usize = 1_536;
+        let Write { log_name, insert_id, cluster_name, namespace, method_name, actor, .. } = self;
+        let texts = [*log_name, *insert_id, *cluster_name, *namespace, *method_name, actor.name];
+        let more = [self.project_id, self.location, actor.on_behalf_of, self.user_agent, self.caller_ip];
+        FIXED + texts.into_iter().chain(more.into_iter().flatten()).map(str::len).sum::<usize>()
+    }
+
     /// Whether the object is gone with this write.
     pub fn ends(&self) -> bool {
         self.object_state == Some(ObjectState::Gone)
@@ -261,34 +275,47 @@ pub enum DecodeError {
     },
 }
 
+named! {
+    /// The names of [`DecodeError`]'s kinds in reports, metrics and the quarantine.
+    enum Reason {
+        /// [`DecodeError::NotJson`].
+        NotJson = "not_json",
+        /// [`DecodeError::NotALogEntry`].
+        NotALogEntry = "not_a_log_entry",
+        /// [`DecodeError::UnreadablePayload`].
+        UnreadablePayload = "unreadable_payload",
+        /// [`DecodeError::Form`].
+        Form = "other_form",
+        /// [`DecodeError::NotBase64`].
+        NotBase64 = "not_base64",
+        /// [`DecodeError::BadTime`].
+        BadTime = "bad_time",
+        /// [`DecodeError::Malformed`].
+        Malformed = "malformed_number",
+        /// [`DecodeError::TooLarge`].
+        TooLarge = "too_large",
+    }
+}
+
 impl DecodeError {
     /// One of [`DecodeError::reason`], or `other`: metrics have bounded labels.
     pub fn reason_of(text: &str) -> &'static str {
-        let known = [
-            "not_json",
-            "not_a_log_entry",
-            "unreadable_payload",
-            "other_form",
-            "not_base64",
-            "bad_time",
-            "malformed_number",
-            "too_large",
-        ];
-        known.into_iter().find(|reason| *reason == text).unwrap_or("other")
+        Reason::from_name(text).map_or("other", Named::as_str)
     }
 
     /// The name used in reports, metrics and the quarantine.
     pub fn reason(&self) -> &'static str {
-        match self {
-            DecodeError::NotJson(_) => "not_json",
-            DecodeError::NotALogEntry { .. } => "not_a_log_entry",
-            DecodeError::UnreadablePayload { .. } => "unreadable_payload",
-            DecodeError::Form { .. } => "other_form",
-            DecodeError::NotBase64(_) => "not_base64",
-            DecodeError::BadTime { .. } => "bad_time",
-            DecodeError::Malformed { .. } => "malformed_number",
-            DecodeError::TooLarge { .. } => "too_large",
-        }
+        let reason = match self {
+            DecodeError::NotJson(_) => Reason::NotJson,
+            DecodeError::NotALogEntry { .. } => Reason::NotALogEntry,
+            DecodeError::UnreadablePayload { .. } => Reason::UnreadablePayload,
+            DecodeError::Form { .. } => Reason::Form,
+            DecodeError::NotBase64(_) => Reason::NotBase64,
+            DecodeError::BadTime { .. } => Reason::BadTime,
+            DecodeError::Malformed { .. } => Reason::Malformed,
+            DecodeError::TooLarge { .. } => Reason::TooLarge,
+        };
+        reason.as_str()
     }
 }
 

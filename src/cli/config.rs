@@ -19,7 +19,7 @@ pub(super) fn run(command: &Command, config: &Config) -> Result<ExitCode> {
     match command {
         Command::Example => report::text(EXAMPLE)?,
         Command::Check => {
-            let mut table = report::table(&["key", "value", "from", "variable"]);
+            let mut table = report::Table::new(&["key", "value", "from", "variable"]);
             for (key, (value, origin)) in &config.origins {
                 let from = match origin {
                     Origin::Default => "default",

@@ -12,13 +12,13 @@ use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;
-use crate::ped::limits::Limits;
+use crate::ped::limits::{Claim, Limits};
+use crate::ped::version::additions;
 use crate::pipeline::message::Envelope;
-use crate::pipeline::{Pipeline, open};
+use crate::pipeline::{Pipeline, open, plausible};
 use crate::policy::{AlertType, Policy, is_judged_at_once};
+use crate::shown::Shown;
 use crate::source::files;
-use crate::store::sqlite::Sqlite;
-use crate::store::{Registry, register};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,9 +42,8 @@ const SUPPOSED: DateTime<Utc> = DateTime::from_timestamp(4_102_444_800, 0).expec
 
 pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let files = files::expand(&args.inputs)?;
-    let scratch = Sqlite::in_memory()?;
-    register(&scratch, peds_to_register(&args.ped, config, SUPPOSED)?).await?;
-    let mut claims = scratch.claims(None).await?;
+    let supposed = additions(peds_to_register(&args.ped, config, SUPPOSED)?, Vec::new());
+    let mut claims: Vec<Claim> = supposed.iter().flatten().map(Claim::from).collect();
     if let Some(store) = open_store(args.store, config).await? {
         claims.extend(store.claims(None).await?);
     }
@@ -85,11 +84,11 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
 
 fn headed(place: &str, insert_id: Option<&str>, body: &str) -> String {
     let body: String = body.lines().map(|line| format!("  {line}\n")).collect();
-    format!("{place}  insertId {}\n{body}\n", insert_id.unwrap_or("(none)"))
+    format!("{}  insertId {}\n{body}\n", Shown(place), Shown(insert_id.unwrap_or("(none)")))
 }
 
 fn unreadable(error: &DecodeError) -> String {
-    format!("quarantined ({}): {error}", error.reason())
+    format!("quarantined ({}): {}", error.reason(), Shown(error))
 }
 
 fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> String {
@@ -98,9 +97,10 @@ fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> St
         Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => {
             format!("not a change ({reason}): {}", reason.explain())
         }
-        Ok(Decoded::Writes(writes)) => {
-            writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n")
-        }
+        Ok(Decoded::Writes(writes)) => match writes.iter().try_for_each(|write| plausible(write, Utc::now())) {
+            Err(error) => unreadable(&error),
+            Ok(()) => writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n"),
+        },
     }
 }
 
@@ -109,17 +109,17 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
     let (limit, judgement) = pipeline.judge(write, &limits);
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "what     {}", what(write));
+    let _ = writeln!(out, "what     {}", Shown(what(write)));
     let _ = writeln!(out, "when     {} (timestamp)", id::time(write.event_time));
-    let _ = writeln!(out, "who      {}", who(pipeline.policy(), write));
-    let _ = writeln!(out, "number   {}", number(write));
+    let _ = writeln!(out, "who      {}", Shown(who(pipeline.policy(), write)));
+    let _ = writeln!(out, "number   {}", Shown(number(write)));
     let _ = match limit {
         Some(limit) => writeln!(
             out,
             "limit    {}, in force since {} (version {}; first applied for {})",
             limit.max_replicas,
             since(limit.from),
-            limit.limit_id,
+            Shown(&limit.limit_id),
             limit.initial_max_replicas
         ),
         None => writeln!(out, "limit    none was in force for this Deployment in this cluster at that time"),
@@ -129,8 +129,8 @@ fn explain_write(pipeline: &Pipeline, write: &Write<'_>) -> String {
         let _ = writeln!(out, "scope    out of it: recorded, and nobody is told ([scope])");
     }
     for alert in &judgement.alerts {
-        let _ =
-            writeln!(out, "alert    {} ({}): {}", alert.alert_type.as_str(), alert.severity.as_str(), alert.message);
+        let message = Shown(&alert.message);
+        let _ = writeln!(out, "alert    {} ({}): {message}", alert.alert_type.as_str(), alert.severity.as_str());
     }
     if !is_judged_at_once(write) {
         let _ = writeln!(out, "alerts   none at once: what it comes to shows in the order of its object's writes");

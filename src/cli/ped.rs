@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 
-use super::{Format, Usage, parse_time, read_peds, report, require_store};
+use super::{Format, Usage, parse_effect, read_peds, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::limits::Limits;
 use crate::ped::version::{Registration, Version, history};
 use crate::ped::{Clusters, Located, SCHEMA, Subject};
 use crate::pipeline;
+use crate::shown::Shown;
 use crate::store::row::DeploymentConfig;
 
 #[derive(Debug, clap::Subcommand)]
@@ -72,15 +73,9 @@ pub(super) struct Output {
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-/// From 2000 to 2100: what else would be a slip of the pen.
-fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
-    let time = parse_time(text)?;
-    match time.year() {
-        2000..2100 => Ok(time),
-        _ => Err(format!("{text:?} is out of range; expected a time from 2000 to 2100")),
-    }
+    /// Show the values of environment variables too
+    #[arg(long)]
+    environment: bool,
 }
 
 fn parse_name(text: &str) -> Result<(String, String), String> {
@@ -105,18 +100,18 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Register(args) => return register(args, config).await,
         Command::List { output } => {
-            let versions = require_store(output.store, config).await?.versions(None).await?;
-            print(&in_force(versions, Utc::now()), output.format)?;
+            let versions = require_store(output.store.clone(), config).await?.versions(None).await?;
+            print(in_force(versions, Utc::now()), &output)?;
         }
         Command::History { deployment: (namespace, name), output } => {
             let wanted = [(namespace.clone(), name.clone())];
-            let versions = history(require_store(output.store, config).await?.versions(Some(&wanted)).await?);
+            let versions = history(require_store(output.store.clone(), config).await?.versions(Some(&wanted)).await?);
             if versions.is_empty() {
                 return Err(
                     Usage(format!("nothing is registered for {namespace}/{name}; see pedwatch ped list")).into()
                 );
             }
-            print(&versions, output.format)?;
+            print(versions, &output)?;
         }
         Command::Schema => report::text(SCHEMA)?,
     }
@@ -129,7 +124,7 @@ fn valid(files: &[PathBuf], config: &Config) -> Result<Option<Vec<Located>>> {
         Ok(peds) if peds.is_empty() => Err(Usage("there is no .yaml or .yml file in these folders".to_owned()).into()),
         Ok(peds) => Ok(Some(peds)),
         Err(faults) => {
-            let lines: Vec<String> = faults.iter().map(|fault| format!("{fault}\n")).collect();
+            let lines: Vec<String> = faults.iter().map(|fault| format!("{}\n", Shown(fault))).collect();
             report::text(&lines.concat())?;
             Ok(None)
         }
@@ -147,10 +142,11 @@ async fn register(args: Register, config: &Config) -> Result<ExitCode> {
     for (subject, version) in subjects.iter().zip(&registered.versions) {
         // Writing to a String cannot fail.
         let _ = match version {
-            None => writeln!(lines, "{subject}: unchanged, nothing to register"),
+            None => writeln!(lines, "{}: unchanged, nothing to register", Shown(subject)),
             Some(version) => writeln!(
                 lines,
-                "{subject}: at most {} replicas from {} (first applied for {})",
+                "{}: at most {} replicas from {} (first applied for {})",
+                Shown(subject),
                 version.terms.max_replicas.unwrap_or_default(),
                 crate::id::time(version.effective_at),
                 version.initial_max_replicas
@@ -185,13 +181,16 @@ fn in_force(versions: Vec<Version>, now: DateTime<Utc>) -> Vec<Version> {
     history(versions).into_iter().filter(is_in_force).collect()
 }
 
-fn print(versions: &[Version], format: Format) -> Result<()> {
-    if format != Format::Table {
+fn print(mut versions: Vec<Version>, output: &Output) -> Result<()> {
+    if !output.environment {
+        versions = versions.into_iter().map(Version::without_environment).collect();
+    }
+    if output.format != Format::Table {
         let rows: Vec<DeploymentConfig> = versions.iter().map(DeploymentConfig::from).collect();
-        return report::rows(&rows, format);
+        return report::rows(&rows, output.format);
     }
     let headings = ["deployment", "cluster", "owner", "from", "max", "initial", "by", "why", "what changed"];
-    let mut table = report::table(&headings);
+    let mut table = report::Table::new(&headings);
     for version in versions {
         let Version { subject, terms, .. } = version;
         table.add_row([

@@ -20,7 +20,7 @@ pub(super) enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Show one of them whole, as it came
+    /// Show one of them whole, as it came (a terminal is shown control characters as \u{…})
     Show {
         /// Its id
         id: String,
@@ -52,7 +52,7 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
                 report::quarantined(&*store, &heads, format).await?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut table = report::table(&["id", "when (UTC)", "reason", "what is wrong", "source", "message"]);
+            let mut table = report::Table::new(&["id", "when (UTC)", "reason", "what is wrong", "source", "message"]);
             for row in heads {
                 let when = report::short(row.quarantined_at);
                 let [source, message] = [row.source, row.message_id].map(Option::unwrap_or_default);

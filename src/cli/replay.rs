@@ -74,7 +74,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let counts = query::counts(&*store, now).await?;
     let elapsed_seconds = begun.elapsed().as_secs_f64();
     match args.format {
-        Format::Json => report::text(&format!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
+        Format::Json => report::json_text(&format_args!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
         Format::Ndjson => {
             report::ndjson(&*store, &query::report(&*store, now, usize::MAX, args.out_of_scope).await?).await?;
         }

@@ -1,16 +1,18 @@
 //! What goes to standard output: tables for people, JSON for programs.
 
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{BufWriter, IsTerminal, Write, stdout};
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{ContentArrangement, LineStyle, TableStyle};
 use serde_json::{Map, Value as Json, json};
 
 use super::Format;
 use crate::audit::ObjectKind;
 use crate::pipeline::Tally;
 use crate::policy::Verdict;
+use crate::shown::{self, Lines, Shown};
 use crate::store::Store;
 use crate::store::query::{self, Counts, RunReport};
 use crate::store::row::{self, Change, QuarantineHead, Row};
@@ -18,24 +20,53 @@ use crate::store::row::{self, Change, QuarantineHead, Row};
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
 
-/// Writes text as it is. Fails with the pipe's error when nobody reads it any more.
+/// Writes text for people. Fails with the pipe's error when nobody reads it any more.
 pub(super) fn text(text: &str) -> Result<()> {
-    bytes(text.as_bytes())
+    print(Lines(text))
 }
 
-/// As [`text`], for what may be none.
+/// As [`text`], for JSON.
+pub(super) fn json_text(json: &impl Display) -> Result<()> {
+    print(shown::Json(json))
+}
+
+fn print(text: impl Display) -> Result<()> {
+    let mut out = BufWriter::new(stdout().lock());
+    write!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// As [`text`], for what came from outside: as it came, unless a terminal would obey it.
 pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    if stdout().is_terminal() {
+        return text(&String::from_utf8_lossy(bytes));
+    }
+    let mut out = stdout().lock();
     out.write_all(bytes)?;
     Ok(out.flush()?)
 }
 
-pub(super) fn table(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    let style = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(headings);
-    table
+/// A table for people, whose cells are one line each, whatever they hold.
+pub(super) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(super) fn new(headings: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        let style = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+        table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(headings);
+        Table(table)
+    }
+
+    pub(super) fn add_row(&mut self, cells: impl IntoIterator<Item = impl Display>) {
+        self.0.add_row(cells.into_iter().map(|cell| Shown(cell).to_string()));
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A time for people: UTC, to the second.
@@ -47,9 +78,9 @@ pub(super) fn short(time: DateTime<Utc>) -> String {
 pub(super) fn rows<R: Row>(rows: &[R], format: Format) -> Result<()> {
     let objects: Vec<Json> = rows.iter().map(|row| Json::Object(row::json(row))).collect();
     if format == Format::Json {
-        return text(&format!("{}\n", Json::Array(objects)));
+        return json_text(&format_args!("{}\n", Json::Array(objects)));
     }
-    text(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
+    json_text(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
 }
 
 /// What is in quarantine, whole, as [`rows`] prints it; it is read page by page.
@@ -58,7 +89,7 @@ pub(super) async fn quarantined(store: &dyn Store, heads: &[QuarantineHead], for
     let mut separator = if is_array { "[" } else { "" };
     query::in_quarantine(store, heads, async |rows| {
         for row in rows {
-            text(&format!("{separator}{}", Json::Object(row::json(&row))))?;
+            json_text(&format_args!("{separator}{}", Json::Object(row::json(&row))))?;
             separator = if is_array { "," } else { "\n" };
         }
         anyhow::Ok(())
@@ -92,7 +123,7 @@ pub(super) fn summary(tally: &Tally, counts: &Counts, elapsed_seconds: f64) -> J
 /// Changes, alerts and quarantined inputs, one object a line, each with its table.
 pub(super) async fn ndjson(store: &dyn Store, report: &RunReport) -> Result<()> {
     fn line<R: Row>(row: &R) -> Result<()> {
-        text(&format!("{}\n", json!({ "table": R::TABLE, "row": row::json(row) })))
+        json_text(&format_args!("{}\n", json!({ "table": R::TABLE, "row": row::json(row) })))
     }
     report.changes.iter().try_for_each(line)?;
     report.alerts.iter().try_for_each(line)?;
@@ -105,7 +136,7 @@ pub(super) fn story(report: &RunReport, tally: &Tally, counts: &Counts, elapsed_
     section(&mut out, "Changes", "nothing changed", &changes(report), report.changes.len());
     section(&mut out, "Alerts", "no alerts", &alerts(report), report.alerts.len());
     if !tally.ignored.is_empty() {
-        let mut ignored = table(&["entries", "why they are not changes"]);
+        let mut ignored = Table::new(&["entries", "why they are not changes"]);
         for (reason, count) in &tally.ignored {
             ignored.add_row([count.to_string(), format!("{reason}: {}", reason.explain())]);
         }
@@ -132,7 +163,7 @@ fn section(out: &mut String, title: &str, nothing: &str, table: &Table, rows: us
     if rows == 0 {
         out.push_str(&format!("{title}: {nothing}\n\n"));
     } else {
-        out.push_str(&format!("{title}\n{}\n", table.trim_fmt()));
+        out.push_str(&format!("{title}\n{}\n", table.0.trim_fmt()));
         if rows >= ROWS_MAX {
             out.push_str(&format!("only the first {ROWS_MAX}: the store has them all\n"));
         }
@@ -141,7 +172,7 @@ fn section(out: &mut String, title: &str, nothing: &str, table: &Table, rows: us
 }
 
 fn changes(report: &RunReport) -> Table {
-    let mut changes = table(&["when (UTC)", "deployment", "from → to", "limit", "verdict", "how", "who"]);
+    let mut changes = Table::new(&["when (UTC)", "deployment", "from → to", "limit", "verdict", "how", "who"]);
     for change in &report.changes {
         let number = |replicas: Option<i64>| replicas.map_or_else(|| "?".to_owned(), |replicas| replicas.to_string());
         let to = if change.verdict == Verdict::Removed { "removed".to_owned() } else { number(change.replicas) };
@@ -174,7 +205,7 @@ fn subject(change: &Change) -> String {
 }
 
 fn alerts(report: &RunReport) -> Table {
-    let mut alerts = table(&["when (UTC)", "severity", "alert", "what", "who"]);
+    let mut alerts = Table::new(&["when (UTC)", "severity", "alert", "what", "who"]);
     for alert in &report.alerts {
         alerts.add_row([
             short(alert.alert_time),
@@ -192,7 +223,7 @@ fn who(actor: &str, on_behalf_of: Option<&str>) -> String {
 }
 
 fn put_aside(report: &RunReport) -> Table {
-    let mut quarantined = table(&["where", "reason", "what is wrong"]);
+    let mut quarantined = Table::new(&["where", "reason", "what is wrong"]);
     for row in &report.quarantined {
         quarantined.add_row([row.source.clone().unwrap_or_default(), row.reason.clone(), row.detail.clone()]);
     }

@@ -168,7 +168,7 @@ impl Scope {
 fn ranges(claims: Vec<Claim>) -> Vec<Range> {
     let (exceptions, versions): (Vec<Claim>, Vec<Claim>) = claims.into_iter().partition(|claim| claim.until.is_some());
     let (versions, exceptions) = (last_registered(versions), last_registered(exceptions));
-    let initial = versions.values().find_map(|version| version.max_replicas);
+    let initial = initial(&versions);
     let exceptions: Vec<(&Claim, DateTime<Utc>)> =
         exceptions.values().filter_map(|claim| Some((claim, end_of(claim, &versions)?))).collect();
     let instants: BTreeSet<DateTime<Utc>> =
@@ -188,8 +188,13 @@ fn ranges(claims: Vec<Claim>) -> Vec<Range> {
     instants.iter().zip(ends).filter_map(range).collect()
 }
 
+/// The most replicas of the earliest version that has a limit, of those that [`last_registered`] leaves.
+pub(super) fn initial(versions: &BTreeMap<DateTime<Utc>, Claim>) -> Option<i64> {
+    versions.values().find_map(|version| version.max_replicas)
+}
+
 /// Of those with one instant, the last registered corrects the others.
-fn last_registered(mut claims: Vec<Claim>) -> BTreeMap<DateTime<Utc>, Claim> {
+pub(super) fn last_registered(mut claims: Vec<Claim>) -> BTreeMap<DateTime<Utc>, Claim> {
     claims.sort_by(|left, right| left.order().cmp(&right.order()));
     claims.into_iter().map(|claim| (claim.effective_at, claim)).collect()
 }

@@ -3,13 +3,12 @@
 //! Versions are appended and never negotiated: whatever depends on their order is derived from all of them when it is
 //! asked for. What a version says of its order is only what was known when it was registered.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Duration, SubsecRound, Utc};
 use serde_json::Value as Json;
 
-use super::limits::Claim;
+use super::limits::{self, Claim};
 use super::{Ped, Subject, Terms};
 use crate::id;
 
@@ -119,9 +118,8 @@ impl Registration {
             return None;
         }
         let Ped { subject, terms } = self.ped;
-        let earlier = versions().filter(|v| v.effective_at < effective_at && v.terms.max_replicas.is_some());
-        let earliest = earlier.min_by_key(|v| (v.effective_at, Reverse(v.registered_at)));
-        let initial = earliest.map_or(terms.max_replicas, |earliest| earliest.terms.max_replicas);
+        let initial =
+            initial(known.iter().filter(|version| version.effective_at < effective_at)).or(terms.max_replicas);
         let content = terms.json();
         Some(Version {
             id: id::id(&[
@@ -148,6 +146,30 @@ impl Registration {
     }
 }
 
+/// The earliest maximum among versions of one subject.
+fn initial<'v>(versions: impl IntoIterator<Item = &'v Version>) -> Option<i64> {
+    let versions = versions.into_iter().filter(|version| version.until.is_none());
+    limits::initial(&limits::last_registered(versions.map(Claim::from).collect()))
+}
+
+/// Stands for the value of an environment variable.
+const HIDDEN: &str = "…";
+
+impl Version {
+    /// Without the values of its environment variables, which are for who deploys: in its terms, and in what changed.
+    pub fn without_environment(mut self) -> Self {
+        self.terms.environment.values_mut().for_each(|value| HIDDEN.clone_into(value));
+        for operation in self.change.iter_mut().filter_map(Json::as_array_mut).flatten() {
+            let is_environment =
+                operation.get("path").and_then(Json::as_str).is_some_and(|path| path.starts_with("/environment"));
+            if let Some(value) = operation.get_mut("value").filter(|_| is_environment) {
+                *value = HIDDEN.into();
+            }
+        }
+        self
+    }
+}
+
 fn change(before: &Json, content: &Json) -> Json {
     serde_json::to_value(json_patch::diff(before, content)).unwrap_or_default()
 }
@@ -166,12 +188,7 @@ fn in_order(mut versions: Vec<Version>) -> Vec<Version> {
     versions.sort_by(|left, right| left.order().cmp(&right.order()));
     versions.dedup_by(|left, right| left.id == right.id);
     let Some(created_at) = versions.iter().map(|version| version.registered_at).min() else { return versions };
-    let initial = versions.iter().filter(|version| version.until.is_none()).find_map(|version| {
-        // Of those with one instant, the last registered corrects the others.
-        let same =
-            versions.iter().rev().find(|other| other.until.is_none() && other.effective_at == version.effective_at);
-        same.and_then(|corrected| corrected.terms.max_replicas)
-    });
+    let initial = initial(&versions);
     let mut before: Option<Json> = None;
     for version in &mut versions {
         let content = version.terms.json();

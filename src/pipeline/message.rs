@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::audit::forms::{self, Form};
-use crate::audit::{DecodeError, Decoded, Entry, decode};
+use crate::audit::{DecodeError, Decoded, Entry, ROWS_MAX_BYTES, Write, decode};
 
 /// How often entries may be wrapped: a page, of push bodies, around a text, around an entry.
 const WRAPPINGS_MAX: usize = 4;
@@ -108,29 +108,61 @@ fn wrapped_too_often() -> DecodeError {
     DecodeError::Form { form, remedy: "a LogEntry, or a Pub/Sub message around one" }
 }
 
-/// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
-/// `around` is what is known of it besides, where it does not say so itself.
-pub fn open(raw: &[u8], around: Envelope<'_>, mut read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
-    open_wrapped(raw, around, WRAPPINGS_MAX, &mut read);
+fn too_much() -> DecodeError {
+    DecodeError::Form {
+        form: "more than one message may hold".to_owned(),
+        remedy: "fewer entries in one, or one a line",
+    }
 }
 
-fn open_wrapped(
-    raw: &[u8],
-    around: Envelope<'_>,
-    wrappings: usize,
-    read: &mut impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>),
-) {
-    let message = Message::open(raw);
-    let inner = message.inner();
-    if let Some(documents) = message.several().filter(|_| wrappings > 0) {
-        let around = message.read(&None).0.within(around);
-        return documents.iter().for_each(|document| open_wrapped(document, around, wrappings - 1, read));
+/// Opens a message and hands what it says to `read`: once, or for one that holds several documents once for each.
+/// `around` is what is known of it besides, where it does not say so itself.
+pub fn open(raw: &[u8], around: Envelope<'_>, read: impl FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)) {
+    let mut opening = Opening { room_bytes: ROWS_MAX_BYTES, read };
+    opening.open(raw, around, WRAPPINGS_MAX);
+}
+
+struct Opening<R> {
+    /// What is left for the rows of the whole message: a few letters may be a document, or a listed object.
+    room_bytes: usize,
+    read: R,
+}
+
+impl<R: FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)> Opening<R> {
+    fn open(&mut self, raw: &[u8], around: Envelope<'_>, wrappings: usize) {
+        let message = Message::open(raw);
+        let inner = message.inner();
+        let documents = message.several().filter(|_| wrappings > 0);
+        if let Some(documents) = documents
+            && self.takes(documents.len() * DOCUMENT_BYTES)
+        {
+            let around = message.read(&None).0.within(around);
+            return documents.iter().for_each(|document| self.open(document, around, wrappings - 1));
+        }
+        let (envelope, decoded) = message.read(&inner);
+        let decoded = match decoded {
+            Ok(Decoded::Writes(writes)) if !self.takes(rows_bytes(&writes)) => Err(too_much()),
+            _ if documents.is_some() => Err(too_much()),
+            decoded => decoded,
+        };
+        (self.read)(envelope.within(around), decoded);
     }
-    let (envelope, decoded) = message.read(&inner);
-    read(envelope.within(around), decoded);
+
+    /// Takes room for rows, if there is so much.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let left = self.room_bytes.checked_sub(bytes);
+        self.room_bytes = left.unwrap_or(self.room_bytes);
+        left.is_some()
+    }
+}
+
+/// What comes of a document that says nothing: a row of the quarantine.
+const DOCUMENT_BYTES: usize = 1 << 10;
+
+/// What the rows of an entry take besides what lies in the entry itself.
+fn rows_bytes(writes: &[Write<'_>]) -> usize {
+    writes.iter().skip(1).map(Write::row_bytes).sum()
 }
 
 /// A time as Pub/Sub writes it.
-pub fn time(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc())
-}
+pub use crate::time::read as time;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::id;
 use crate::names::Named;
+use crate::time;
 
 mod alert;
 mod change;
@@ -105,7 +106,7 @@ impl Column for DateTime<Utc> {
     fn from_cell(cell: Cell<'_>) -> Option<Self> {
         match cell {
             Cell::Time(time) => Some(time),
-            Cell::Text(text) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
+            Cell::Text(text) => time::read(text),
             _ => None,
         }
     }

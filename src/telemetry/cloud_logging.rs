@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::shown;
+
 /// One JSON object a line: `severity`, `time`, `message`, the event's fields, and those of the spans around it. A span's
 /// field `trace` is the request's trace.
 pub(super) struct Format;
@@ -40,7 +42,7 @@ where
         line.insert("severity".to_owned(), severity(*event.metadata().level()).into());
         line.insert("time".to_owned(), Utc::now().to_rfc3339().into());
         line.insert("target".to_owned(), event.metadata().target().into());
-        writeln!(writer, "{}", Json::Object(line))
+        writeln!(writer, "{}", shown::Json(Json::Object(line)))
     }
 }
 

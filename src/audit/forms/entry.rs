@@ -3,10 +3,11 @@
 
 use serde_json::value::RawValue;
 
-use super::members::{self, Members, quoted};
+use super::members::{self, Array, Members, quoted};
 use super::structs;
 use super::time::{self, Precision};
 use crate::audit::DecodeError;
+use crate::audit::decode::is_audit_log;
 
 /// What a level's names are called, in lower case and without underscores.
 type Names = &'static [(&'static str, &'static str)];
@@ -25,7 +26,7 @@ const ENTRY: Names = &[
     ("protopayloadauditlog", "protoPayload"),
 ];
 
-const RESOURCE: Names = &[("type", "type"), ("labels", "labels")];
+const RESOURCE: Names = &[("labels", "labels")];
 
 const PAYLOAD: Names = &[
     ("servicename", "serviceName"),
@@ -52,10 +53,7 @@ const MESSAGES: Names = &[
     ("callersupplieduseragent", "callerSuppliedUserAgent"),
     ("uid", "uid"),
     ("index", "index"),
-    ("totalsplits", "totalSplits"),
     ("id", "id"),
-    ("producer", "producer"),
-    ("first", "first"),
     ("last", "last"),
 ];
 
@@ -104,7 +102,7 @@ fn payload_of(raw: &RawValue, log_name: &str) -> Result<Option<String>, DecodeEr
         // Another log may have a payload of any kind: it is none of ours.
         let found = if members::text(raw).is_some() { "a text that is not JSON of an object" } else { "no object" };
         let error = DecodeError::UnreadablePayload { place: "protoPayload", found, expected: AUDIT_LOG };
-        return if log_name.contains("audit.googleapis.com") { Err(error) } else { Ok(None) };
+        return if is_audit_log(log_name) { Err(error) } else { Ok(None) };
     };
     // Log Analytics has a column for each kind of payload below `proto_payload`.
     match payload.folded("auditlog") {
@@ -165,9 +163,11 @@ fn labels(raw: &RawValue) -> Option<String> {
     let pairs: Vec<(String, String)> = match Members::of(raw) {
         Some(labels) => labels.iter().map(|(name, raw)| (label(name), raw.get().to_owned())).collect(),
         None => {
-            let list: Vec<Members> = serde_json::from_str(raw.get()).ok()?;
-            let pair = |pair: &Members| Some((label(&pair.text("key")?), pair.get("value")?.get().to_owned()));
-            list.iter().filter_map(pair).collect()
+            let pair = |pair: &RawValue| {
+                let pair = Members::parse(pair.get())?;
+                Some((label(&pair.text("key")?), pair.get("value")?.get().to_owned()))
+            };
+            Array::parse(raw.get())?.first.into_iter().filter_map(pair).collect()
         }
     };
     Some(members::json(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))

@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::SEVERAL_MAX;
 use crate::audit::DecodeError;
+
+/// Most members that an object may have: an entry has some twenty, a table a column for each, and an entry's labels are
+/// at most 64. Each costs many times what its few letters do.
+const MEMBERS_MAX: usize = 1_000;
 
 /// The members of an object, in order.
 #[derive(Debug, Default)]
 pub(super) struct Members(Vec<(String, Box<RawValue>)>);
 
 impl Members {
-    /// Reads an object. `None` when this is something else.
+    /// Reads an object. `None` when this is something else, or has more than [`MEMBERS_MAX`].
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -64,9 +69,53 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
         let mut members = Vec::new();
         while let Some(member) = map.next_entry()? {
+            if members.len() == MEMBERS_MAX {
+                return Err(A::Error::custom("too many members"));
+            }
             members.push(member);
         }
         Ok(Members(members))
+    }
+}
+
+/// The members of an array as they lie there: the first [`SEVERAL_MAX`], and how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Array<'a> {
+    pub(super) first: Vec<&'a RawValue>,
+    pub(super) count: usize,
+}
+
+impl<'a> Array<'a> {
+    /// Reads an array. `None` when this is something else.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Array<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ArrayVisitor)
+    }
+}
+
+struct ArrayVisitor;
+
+impl<'de> Visitor<'de> for ArrayVisitor {
+    type Value = Array<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Array<'de>, A::Error> {
+        let mut array = Array::default();
+        while let Some(member) = seq.next_element()? {
+            array.count += 1;
+            if array.count <= SEVERAL_MAX {
+                array.first.push(member);
+            }
+        }
+        Ok(array)
     }
 }
 

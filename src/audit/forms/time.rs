@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::members::{self, Members};
 use crate::audit::DecodeError;
+use crate::time;
 
 const EXPECTED: &str =
     "a time such as 2026-09-04T20:41:03.889214Z, one with an offset, {seconds, nanos}, or seconds since 1970";
@@ -43,24 +44,28 @@ pub(super) fn canonical(
 
 /// RFC 3339, also with a space or in lower case, and as BigQuery writes it: `2026-11-20 09:00:04.123456 UTC`.
 fn calendar(text: &str, precision: Precision) -> Option<DateTime<Utc>> {
+    // Letters of several bytes are in no time, and have no middle to insert anything at.
+    if !text.is_ascii() {
+        return None;
+    }
     let upper = text.to_ascii_uppercase();
     let utc = upper.strip_suffix("UTC").map(|time| format!("{}Z", time.trim_end()));
-    let mut time = utc.unwrap_or(upper);
-    if time.as_bytes().get(10) == Some(&b' ') {
-        time.replace_range(10..11, "T");
+    let mut text = utc.unwrap_or(upper);
+    if text.as_bytes().get(10) == Some(&b' ') {
+        text.replace_range(10..11, "T");
     }
     // `+00` and `+0000`, as PostgreSQL and C write offsets.
-    let zone = time.get(19..)?.rfind(['+', '-']).map(|at| time.len() - at - 19);
+    let zone = text.get(19..)?.rfind(['+', '-']).map(|at| text.len() - at - 19);
     match zone {
-        Some(3) => time.push_str(":00"),
-        Some(5) => time.insert(time.len() - 2, ':'),
+        Some(3) => text.push_str(":00"),
+        Some(5) => text.insert(text.len() - 2, ':'),
         _ => {}
     }
-    if let Ok(time) = DateTime::parse_from_rfc3339(&time) {
-        return Some(time.to_utc());
+    if let Some(time) = time::read(&text) {
+        return Some(time);
     }
-    let naive = NaiveDateTime::parse_from_str(&time, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
-    (precision == Precision::Microseconds).then(|| naive.and_utc())
+    let naive = NaiveDateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    time::keep(naive.and_utc()).filter(|_| precision == Precision::Microseconds)
 }
 
 /// The years in which Logging can have logged: from Google Cloud's first to one that none of us will replay.
@@ -191,6 +196,7 @@ mod tests {
             "1e-40",
             r#""é-11-20 09:00:04""#,
             r#""2026-11-20é09:00:04Z""#,
+            r#""2026-11-20T09:00:04+aéb""#,
             r#"{"seconds": "1795165204", "nanos": 1000000000}"#,
             r#"{"nanos": 1}"#,
             r#"{"seconds": 9223372036854775807}"#,

@@ -7,7 +7,7 @@
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::{DEPTH_MAX, YAML_MAX_BYTES, members};
+use super::{DEPTH_MAX, SEVERAL_MAX, YAML_MAX_BYTES, members};
 use crate::audit::DecodeError;
 
 /// Names at the left margin by which log entries are recognised, folded.
@@ -33,6 +33,9 @@ pub(super) fn documents(text: &str) -> Result<Vec<Vec<u8>>, DecodeError> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| unreadable(error.marker().line(), error.info()))?;
         if event == Event::DocumentEnd {
+            if documents.len() == SEVERAL_MAX {
+                return Err(super::too_many(SEVERAL_MAX + 1));
+            }
             documents.push(std::mem::take(&mut writer).json.into_bytes());
         } else {
             writer.write(event).map_err(|why| unreadable(span.start.line(), why))?;

@@ -350,6 +350,31 @@ fn no_secret_of_a_url_is_shown() {
 }
 
 #[test]
+fn values_of_environment_variables_are_shown_only_when_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
+    for (number, secret) in ["hunter2", "hunter3"].iter().enumerate() {
+        let text = format!("{}  environment:\n    PASSWORD: {secret}\n", ped("payments", "orders-api", None, 3));
+        let file = folder.path().join(format!("{number}.yaml"));
+        std::fs::write(&file, text).expect("written");
+        let file = file.to_string_lossy().into_owned();
+        let args = ["ped", "register", "--updated-by=test", "--reason=test", &store, &file];
+        let ended = run("register", &mut limited(512, &args), b"");
+        assert!(ended.status.success(), "{}{}", ended.stdout, ended.stderr);
+    }
+    for format in ["table", "json", "ndjson"] {
+        for command in [vec!["ped", "list"], vec!["ped", "history", "payments/orders-api"]] {
+            let format = format!("--format={format}");
+            let args = [&command[..], &[&store, &format]].concat();
+            let ended = run("shown", &mut limited(512, &args), b"");
+            assert!(ended.status.success() && !ended.stdout.contains("hunter"), "{}{}", ended.stdout, ended.stderr);
+        }
+    }
+    let args = ["ped", "list", "--format=json", "--environment", &store];
+    assert!(run("asked for", &mut limited(512, &args), b"").stdout.contains("hunter3"));
+}
+
+#[test]
 fn a_dataset_is_named_as_a_store_is() {
     for dataset in ["pedwatch; DROP SCHEMA x", "a b", "", "acme.ped`watch"] {
         let output = command().args(["schema", "print", "--dataset", dataset]).output().expect("the binary ends");
