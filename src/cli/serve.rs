@@ -57,7 +57,7 @@ async fn start(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Arc<
         Consumer::start(Arc::clone(&store), config.policy.clone(), config.consumer.batching, metrics.clone());
     let consumer = Arc::new(consumer.await.context("cannot start")?);
     let health = Health::new(store, shutdown.clone());
-    health::serve(config.consumer.metrics_port, health.clone(), metrics).await?;
+    health::serve(config.consumer.metrics_port, health.clone(), metrics)?;
     tokio::spawn(refresh(Arc::clone(&consumer), config.consumer.limits_refresh));
     Ok((consumer, health))
 }
