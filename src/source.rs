@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod health;
+mod http;
 pub mod pull;
 pub mod push;
 pub mod shutdown;

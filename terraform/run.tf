@@ -71,18 +71,22 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # It does not listen before it has checked the store and read the limits.
+      # It does not listen before it has checked the store and read the limits, with all the retries that
+      # bigquery.deadline_seconds gives each query; then it answers from memory. So a slow start is waited for, for 120 s.
       startup_probe {
         period_seconds    = 2
-        failure_threshold = 30
+        timeout_seconds   = 2
+        failure_threshold = 60
 
         http_get {
           path = "/readyz"
         }
       }
 
+      # It waits for nothing but a processor, which a busy instance may be short of for a moment.
       liveness_probe {
-        period_seconds = 30
+        period_seconds  = 30
+        timeout_seconds = 5
 
         http_get {
           path = "/livez"

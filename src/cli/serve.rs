@@ -66,7 +66,7 @@ async fn prepare(args: Args, config: &Config, shutdown: &Shutdown) -> Result<(Ar
         Consumer::start(Arc::clone(&store), config.policy.clone(), batching, limits_refresh, metrics.clone());
     let consumer = Arc::new(consumer.await.context("cannot start")?);
     let health = Health::new(store, shutdown.clone());
-    health::serve(metrics_port, health.clone(), metrics).await?;
+    health::serve(metrics_port, health.clone(), metrics)?;
     tokio::spawn(refresh(Arc::clone(&consumer), limits_refresh * 3 / 4));
     Ok((consumer, health))
 }

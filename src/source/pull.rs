@@ -1,6 +1,7 @@
 //! Streaming pull: messages as fast as they are answered for. The client extends leases, and gives back what is dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -55,13 +56,20 @@ pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consume
     tracing::info!(subscription, "pulling");
     // Pub/Sub keeps to what was set above, but an emulator does not.
     let most = config.max_outstanding_messages as usize;
+    let most_bytes = (config.max_outstanding_mib as usize) << 20;
+    let bytes = Arc::new(AtomicUsize::new(0));
     loop {
         tokio::select! {
             () = shutdown.begun() => break,
-            next = stream.next(), if handling.len() < most => match next {
+            next = stream.next(), if handling.len() < most && bytes.load(Ordering::Relaxed) < most_bytes => match next {
                 None => break,
                 Some(Ok((message, handler))) => {
-                    handling.spawn(answer(Arc::clone(&consumer), message, handler));
+                    let weight = Weight::of(&message, &bytes);
+                    let answer = answer(Arc::clone(&consumer), message, handler);
+                    handling.spawn(async move {
+                        answer.await;
+                        drop(weight);
+                    });
                 }
                 Some(Err(error)) => return Err(unusable(subscription, &error)),
             },
@@ -77,6 +85,26 @@ pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consume
         tracing::warn!("some messages were not answered for in time; they come again");
     }
     Ok(())
+}
+
+/// The bytes of a message among those of all that are being handled.
+struct Weight {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Weight {
+    fn of(message: &Message, all: &Arc<AtomicUsize>) -> Self {
+        let bytes = message.data.len();
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Weight { all: Arc::clone(all), bytes }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {

@@ -5,31 +5,39 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use axum::Router;
-use axum::body::{Body, to_bytes};
+use anyhow::{Context, Result, anyhow};
+use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
-use chrono::Utc;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use axum::{Extension, Router};
+use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use super::health::Health;
-use super::shutdown::{DRAIN, Shutdown};
+use super::http::{self, Caller};
+use super::shutdown::Shutdown;
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
 use crate::pipeline::message::time;
 use crate::store::StoreError;
+use crate::telemetry::steady::Steady;
+use body::Bodies;
+use large::Large;
 use oidc::{Refusal, Verifier};
 
+mod body;
+mod keys;
+mod large;
 mod oidc;
 
 /// Where Pub/Sub posts to; Terraform's push endpoint ends in it.
 pub const PATH: &str = "/pubsub/push";
 
-/// Longest body: a message has up to 10 MB, which base64 makes a third longer, and attributes.
-const BODY_MAX_BYTES: usize = 16 << 20;
+/// Connections beyond those of requests that are being handled: for probes, for callers whose request is on its way, and for
+/// those who rest between two. A connection takes 64 KiB at most, and as much again for the body that it sends.
+const CONNECTIONS_SPARE: usize = 256;
 
 /// The push endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +69,26 @@ pub enum PushAuth {
 struct Push {
     consumer: Arc<Consumer>,
     verifier: Option<Verifier>,
-    room: Semaphore,
+    bodies: Bodies,
+    room: Arc<Semaphore>,
+    /// Where messages are handled, apart from the thread that speaks to callers.
+    workers: Handle,
+    large: Large,
     trace_project: Option<String>,
+    /// Strangers may come by the thousand.
+    refused: Steady,
 }
 
-/// Serves until it is time to stop, and returns when every request is answered, or after [`DRAIN`].
+/// A message that is all here, with what was reserved for it.
+struct Taken {
+    body: body::Body,
+    message_id: Option<String>,
+    publish_time: Option<DateTime<Utc>>,
+    trace: Option<String>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Serves until it is time to stop, and returns when every request is answered, or after [`super::shutdown::DRAIN`].
 ///
 /// # Errors
 /// When the configuration lacks what `serve` needs, or the port is taken.
@@ -82,21 +105,24 @@ pub async fn serve(
             Some(Verifier::new(audience, service_account, certs_url)?)
         }
     };
-    let room = Semaphore::new(config.max_in_flight);
-    let push = Arc::new(Push { consumer, verifier, room, trace_project });
+    let push = Arc::new(Push {
+        consumer,
+        verifier,
+        bodies: Bodies::default(),
+        room: Arc::new(Semaphore::new(config.max_in_flight)),
+        workers: Handle::current(),
+        large: Large::start(Handle::current())?,
+        trace_project,
+        refused: Steady::default(),
+    });
     let routes = Router::new().route(PATH, post(take)).with_state(push).merge(health.routes());
-    let port = config.port;
-    let listener = TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("push.port is {port}"))?;
+    let (port, connections) = (config.port, config.max_in_flight + CONNECTIONS_SPARE);
+    let server =
+        http::serve(port, routes, connections, shutdown.clone()).with_context(|| format!("push.port is {port}"))?;
     tracing::info!(port, path = PATH, "ready for messages");
-    let stop = shutdown.clone();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.begun().await });
-    let late = async {
-        shutdown.begun().await;
-        tokio::time::sleep(DRAIN).await;
-    };
     tokio::select! {
-        served = server => served.context("the server failed"),
-        () = late => {
+        served = server => served.map_err(|_| anyhow!("the server failed")),
+        () = shutdown.is_over() => {
             tracing::warn!("some requests were not answered in time; their messages come again");
             Ok(())
         }
@@ -104,45 +130,84 @@ pub async fn serve(
 }
 
 /// Answers 204 only when the message is durable, or nothing of it is to be kept.
-///
-/// The body of a caller who is not let in is not even read, and no more bodies are held than there is room for.
-async fn take(State(push): State<Arc<Push>>, headers: HeaderMap, body: Body) -> StatusCode {
-    let Ok(_room) = push.room.try_acquire() else { return StatusCode::TOO_MANY_REQUESTS };
-    if let Some(verifier) = &push.verifier {
-        match verifier.verify(header_text(&headers, header::AUTHORIZATION.as_str()), Utc::now()).await {
-            Ok(()) => {}
-            Err(Refusal::Token(why)) => {
-                tracing::warn!(why, "a push request's token is refused");
-                return StatusCode::UNAUTHORIZED;
-            }
-            Err(Refusal::Identity(why)) => {
-                tracing::warn!(why, "a push request's token is refused");
-                return StatusCode::FORBIDDEN;
-            }
-            Err(Refusal::NoKeys(why)) => {
-                tracing::error!(why, "Google's keys cannot be read");
-                return StatusCode::SERVICE_UNAVAILABLE;
-            }
+async fn take(
+    State(push): State<Arc<Push>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> StatusCode {
+    let mut body = body.into_data_stream();
+    match push.admit(&headers, &mut body).await {
+        Ok(message) => {
+            caller.waits_for_us();
+            push.handle(message).await
         }
-    }
-    let Ok(body) = to_bytes(body, BODY_MAX_BYTES).await else { return StatusCode::PAYLOAD_TOO_LARGE };
-    // With unwrapped messages, what is known of one stands in headers.
-    let delivery = Delivery {
-        data: &body,
-        source: "push",
-        message_id: header_text(&headers, "x-goog-pubsub-message-id"),
-        publish_time: header_text(&headers, "x-goog-pubsub-publish-time").and_then(time),
-    };
-    let span = tracing::info_span!("push", trace = push.trace(&headers));
-    let handled = push.consumer.handle(delivery, Utc::now()).instrument(span).await;
-    match (disposition(&handled), handled) {
-        (Disposition::Ack, _) => StatusCode::NO_CONTENT,
-        (Disposition::Retry, Err(StoreError::Permanent(_))) => StatusCode::INTERNAL_SERVER_ERROR,
-        (Disposition::Retry, _) => StatusCode::SERVICE_UNAVAILABLE,
+        Err(refusal) => {
+            // Who asks before it sends a body is told not to.
+            if !headers.contains_key(header::EXPECT) {
+                tokio::spawn(body::linger(body));
+            }
+            refusal
+        }
     }
 }
 
 impl Push {
+    /// Reads a message. The body of a caller who is not let in is not read, and one that does not come takes no room.
+    async fn admit(&self, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Taken, StatusCode> {
+        if let Some(verifier) = &self.verifier {
+            verifier.verify(headers).await.map_err(|refusal| self.refuse(refusal))?;
+        }
+        let body = self.bodies.read(body).await?;
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        // With unwrapped messages, what is known of one stands in headers.
+        Ok(Taken {
+            body,
+            message_id: header_text(headers, "x-goog-pubsub-message-id").map(str::to_owned),
+            publish_time: header_text(headers, "x-goog-pubsub-publish-time").and_then(time),
+            trace: self.trace(headers),
+            _room: room.map_err(|_| StatusCode::TOO_MANY_REQUESTS)?,
+        })
+    }
+
+    /// Handles a message to its end, whether or not its caller waits so long.
+    async fn handle(self: Arc<Self>, message: Taken) -> StatusCode {
+        let (push, is_large) = (Arc::clone(&self), message.body.is_large());
+        let work = async move { push.record(message).await };
+        let status = if is_large { self.large.run(work).await } else { self.workers.spawn(work).await.ok() };
+        // It has panicked, or the process is about to end.
+        status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// How a refusal is answered. That there are no keys is logged where they are fetched, once for all requests.
+    fn refuse(&self, refusal: Refusal) -> StatusCode {
+        let (why, status) = match refusal {
+            Refusal::Token(why) => (why, StatusCode::UNAUTHORIZED),
+            Refusal::Identity(why) => (why, StatusCode::FORBIDDEN),
+            Refusal::NoKeys => return StatusCode::SERVICE_UNAVAILABLE,
+        };
+        if let Some(times) = self.refused.failed(why) {
+            tracing::warn!(why, times, "tokens of push requests are refused");
+        }
+        status
+    }
+
+    async fn record(&self, message: Taken) -> StatusCode {
+        let delivery = Delivery {
+            data: &message.body.bytes,
+            source: "push",
+            message_id: message.message_id.as_deref(),
+            publish_time: message.publish_time,
+        };
+        let span = tracing::info_span!("push", trace = message.trace);
+        let handled = self.consumer.handle(delivery, Utc::now()).instrument(span).await;
+        match (disposition(&handled), handled) {
+            (Disposition::Ack, _) => StatusCode::NO_CONTENT,
+            (Disposition::Retry, Err(StoreError::Permanent(_))) => StatusCode::INTERNAL_SERVER_ERROR,
+            (Disposition::Retry, _) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
     /// The request's trace as Cloud Logging wants it: <https://cloud.google.com/trace/docs/trace-context>.
     fn trace(&self, headers: &HeaderMap) -> Option<String> {
         let project = self.trace_project.as_deref()?;

@@ -1,5 +1,6 @@
 //! Stopping: the first SIGTERM (or Ctrl-C) stops taking, a second one ends the process at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ const TWICE: i32 = 143;
 /// Tells when to stop; a clone tells the same.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    begun: watch::Receiver<bool>,
+    begun: Arc<watch::Sender<bool>>,
 }
 
 impl Shutdown {
@@ -30,29 +31,40 @@ impl Shutdown {
     pub fn on_signal() -> Result<Self> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let (begin, begun) = watch::channel(false);
+        let shutdown = Self::never();
+        let begun = Arc::clone(&shutdown.begun);
         tokio::spawn(async move {
             let mut next = async || {
                 tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             };
             next().await;
             tracing::info!("stopping: what was taken is finished first");
-            // Nobody waits any more when it fails.
-            let _ = begin.send(true);
+            begun.send_replace(true);
             next().await;
             tracing::warn!("stopping at once: what was taken and not answered for comes again");
             std::process::exit(TWICE);
         });
-        Ok(Shutdown { begun })
+        Ok(shutdown)
+    }
+
+    /// For what goes on until the process ends.
+    pub fn never() -> Self {
+        Shutdown { begun: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Returns when it is time to stop.
     pub async fn begun(&self) {
-        // It fails when the listener is gone, and then it is time as well.
-        let _ = self.begun.clone().wait_for(|begun| *begun).await;
+        // It cannot fail: we hold the sender.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
-    /// Whether it is.
+    /// Returns when what was taken before it was time to stop has had its time as well.
+    pub async fn is_over(&self) {
+        self.begun().await;
+        tokio::time::sleep(DRAIN).await;
+    }
+
+    /// Whether it is time to stop.
     pub fn has_begun(&self) -> bool {
         *self.begun.borrow()
     }

@@ -16,18 +16,18 @@ use crate::pubsub::Subscriber;
 use crate::servers::free_address;
 use crate::support::{Sample, block_on};
 
-const AUDIENCE: &str = "https://pedwatch.example.com";
-const ACCOUNT: &str = "pusher@acme-prod.iam.gserviceaccount.com";
+pub const AUDIENCE: &str = "https://pedwatch.example.com";
+pub const ACCOUNT: &str = "pusher@acme-prod.iam.gserviceaccount.com";
 
 /// A key made for this run, and its public half as Google publishes its own.
-struct Key {
+pub struct Key {
     id: &'static str,
     private: EncodingKey,
-    public: Json,
+    pub public: Json,
 }
 
 impl Key {
-    fn new(id: &'static str, folder: &Path) -> Self {
+    pub fn new(id: &'static str, folder: &Path) -> Self {
         let file = folder.join(id);
         let openssl = |args: &[&str]| {
             let output = Command::new("openssl").args(args).arg(&file).stderr(Stdio::null()).output().expect("openssl");
@@ -45,20 +45,20 @@ impl Key {
         Key { id, private: EncodingKey::from_rsa_der(&der), public }
     }
 
-    fn sign(&self, claims: &Json) -> String {
+    pub fn sign(&self, claims: &Json) -> String {
         let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::RS256) };
         encode(&header, claims, &self.private).expect("signed")
     }
 }
 
 /// What Pub/Sub signs.
-fn claims() -> Json {
+pub fn claims() -> Json {
     let now = Utc::now().timestamp();
     json!({"iss": "https://accounts.google.com", "aud": AUDIENCE, "email": ACCOUNT, "email_verified": true,
         "sub": "1", "iat": now, "exp": now + 3_600})
 }
 
-fn with(mut claims: Json, key: &str, value: Json) -> Json {
+pub fn with(mut claims: Json, key: &str, value: Json) -> Json {
     claims[key] = value;
     claims
 }

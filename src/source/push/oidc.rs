@@ -2,27 +2,21 @@
 //!
 //! Source of truth: <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use anyhow::{Result, bail};
-use chrono::{DateTime, Utc};
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use axum::http::{HeaderMap, header};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
-use tokio::sync::RwLock;
+
+use super::keys::Keys;
 
 /// Both spellings are Google's: <https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken>.
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
-/// How long keys are used. Google rotates them in days, and announces a new one well before it signs.
-const KEYS_FOR: Duration = Duration::from_secs(3_600);
+/// How far our clock may be from Google's. A token is good for an hour, so a minute more or less gives nothing away.
+const LEEWAY_SECONDS: u64 = 60;
 
-/// How soon unknown keys make us look again, so that made-up ones cannot make us ask Google all the time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
-
-/// How long Google's keys may take to come.
-const FETCH: Duration = Duration::from_secs(5);
+/// Longest token that is looked at: Google's have about 1 KB.
+const TOKEN_MAX_BYTES: usize = 8 << 10;
 
 /// Why a request is not let in. No variant holds any of the token.
 #[derive(Debug)]
@@ -31,8 +25,8 @@ pub(super) enum Refusal {
     Token(&'static str),
     /// Its token is good, but of somebody else.
     Identity(&'static str),
-    /// It cannot be told now.
-    NoKeys(String),
+    /// It cannot be told now: there are no keys.
+    NoKeys,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,19 +37,11 @@ struct Claims {
     email_verified: bool,
 }
 
-#[derive(Default)]
-struct Keys {
-    by_id: HashMap<String, DecodingKey>,
-    fetched: Option<DateTime<Utc>>,
-}
-
 /// Verifies tokens, with Google's keys at hand.
 pub(super) struct Verifier {
     validation: Validation,
     service_account: String,
-    certs_url: String,
-    http: reqwest::Client,
-    keys: RwLock<Keys>,
+    keys: Keys,
 }
 
 impl Verifier {
@@ -79,106 +65,78 @@ impl Verifier {
         validation.set_audience(&[audience]);
         validation.set_issuer(&ISSUERS);
         validation.set_required_spec_claims(&["exp", "aud", "iss"]);
-        Ok(Verifier {
-            validation,
-            service_account: service_account.to_owned(),
-            certs_url: certs_url.to_owned(),
-            http: reqwest::Client::builder().timeout(FETCH).build()?,
-            keys: RwLock::default(),
-        })
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        Ok(Verifier { validation, service_account: service_account.to_owned(), keys: Keys::of(certs_url)? })
     }
 
-    /// Verifies the `Authorization` of a request.
-    pub(super) async fn verify(&self, authorization: Option<&str>, now: DateTime<Utc>) -> Result<(), Refusal> {
-        let token = authorization.and_then(|text| text.strip_prefix("Bearer ")).ok_or(Refusal::Token("no token"))?;
+    /// Verifies the `Authorization` of a request. It waits for nothing, unless there are no keys at all.
+    pub(super) async fn verify(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let token = bearer(headers)?;
         let header = decode_header(token).map_err(|_| Refusal::Token("it is no JWT"))?;
         let id = header.kid.ok_or(Refusal::Token("it names no key"))?;
-        let key = self.key(&id, now).await?;
-        let claims = decode::<Claims>(token, &key, &self.validation)
-            .map_err(|_| Refusal::Token("signature, issuer, audience or time do not hold"))?
+        // What must be understood, and is not: <https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11>.
+        if header.crit.is_some() {
+            return Err(Refusal::Token("its header asks for extensions"));
+        }
+        let keys = self.keys.at_hand().await.map_err(|_| Refusal::NoKeys)?;
+        let mut keys = keys.iter().filter_map(|(of, key)| (*of == id).then_some(key)).peekable();
+        if keys.peek().is_none() {
+            self.keys.lacks_one();
+            return Err(Refusal::Token("its key is not Google's"));
+        }
+        let claims = keys
+            .find_map(|key| decode::<Claims>(token, key, &self.validation).ok())
+            .ok_or(Refusal::Token("signature, issuer, audience or time do not hold"))?
             .claims;
         if claims.email_verified && claims.email == self.service_account {
             return Ok(());
         }
         Err(Refusal::Identity("it is not of push.service_account"))
     }
+}
 
-    /// The key of that id, fetched anew when it is unknown or the known ones are old.
-    async fn key(&self, id: &str, now: DateTime<Utc>) -> Result<DecodingKey, Refusal> {
-        let older_than = |keys: &Keys, age: Duration| {
-            keys.fetched.is_none_or(|at| (now - at).to_std().is_ok_and(|elapsed| elapsed > age))
-        };
-        {
-            let keys = self.keys.read().await;
-            match keys.by_id.get(id) {
-                Some(key) if !older_than(&keys, KEYS_FOR) => return Ok(key.clone()),
-                None if !older_than(&keys, LOOK_AGAIN_AFTER) => return Err(Refusal::Token("its key is not Google's")),
-                _ => {}
-            }
-        }
-        // One request fetches, the others wait for it and find what it found.
-        let mut keys = self.keys.write().await;
-        if older_than(&keys, LOOK_AGAIN_AFTER) {
-            match self.fetch().await {
-                Ok(by_id) => *keys = Keys { by_id, fetched: Some(now) },
-                // Old keys are better than none, until Google answers again.
-                Err(why) if keys.by_id.is_empty() => return Err(Refusal::NoKeys(why.to_string())),
-                Err(why) => tracing::warn!(%why, "Google's keys cannot be read; the known ones stay in use"),
-            }
-        }
-        keys.by_id.get(id).cloned().ok_or(Refusal::Token("its key is not Google's"))
+/// The one bearer token; its scheme is written in any case: <https://www.rfc-editor.org/rfc/rfc9110#section-11.1>.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(authorization), None) = (all.next(), all.next()) else {
+        return Err(Refusal::Token("there is no token, or more than one"));
+    };
+    let text = authorization.to_str().map_err(|_| Refusal::Token("it is no text"))?;
+    let (scheme, token) = text.trim().split_once(' ').ok_or(Refusal::Token("no token"))?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::Token("it is no bearer token"));
     }
-
-    async fn fetch(&self) -> Result<HashMap<String, DecodingKey>> {
-        let set: JwkSet = self.http.get(&self.certs_url).send().await?.error_for_status()?.json().await?;
-        let key = |jwk: &jsonwebtoken::jwk::Jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?));
-        Ok(set.keys.iter().filter_map(key).collect())
+    let token = token.trim_start();
+    if token.len() > TOKEN_MAX_BYTES {
+        return Err(Refusal::Token("it is longer than Google's"));
     }
+    Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-    use std::sync::{Arc, Mutex};
+    use axum::http::HeaderValue;
 
     use super::*;
 
-    /// Serves these key ids, until there are none: then it fails.
-    fn certs_server(ids: Arc<Mutex<Vec<&'static str>>>) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        std::thread::spawn(move || {
-            for mut client in listener.incoming().flatten() {
-                let _ = client.read(&mut [0; 4096]);
-                let ids = ids.lock().expect("whole").clone();
-                let key = |id: &&str| format!(r#"{{"kty":"RSA","alg":"RS256","kid":"{id}","n":"AQAB","e":"AQAB"}}"#);
-                let body = format!(r#"{{"keys":[{}]}}"#, ids.iter().map(key).collect::<Vec<_>>().join(","));
-                let status = if ids.is_empty() { "500 Error" } else { "200 OK" };
-                let length = body.len();
-                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-                let _ = client.write_all(format!("{head}{body}").as_bytes());
-            }
-        });
-        url
+    fn token_of(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).expect("a header"));
+        }
+        bearer(&headers).ok().map(str::to_owned)
     }
 
-    #[tokio::test]
-    async fn keys_are_kept_rotated_and_outlive_an_outage() {
-        // The client wants a provider of cryptography even for plain HTTP.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let ids = Arc::new(Mutex::new(vec!["old"]));
-        let verifier = Verifier::new("aud", "who", &certs_server(Arc::clone(&ids))).expect("whole");
-        let start = Utc::now();
-        let known =
-            async |id: &str, seconds: i64| verifier.key(id, start + chrono::Duration::seconds(seconds)).await.is_ok();
-        assert!(known("old", 0).await);
-        *ids.lock().expect("whole") = vec!["old", "new"];
-        assert!(!known("new", 1).await, "made-up ids do not make us ask Google each time");
-        assert!(known("new", 31).await, "a new key is found");
-        ids.lock().expect("whole").clear();
-        assert!(known("old", 40).await && known("old", 7_200).await, "known keys outlive an outage of Google's");
-        *ids.lock().expect("whole") = vec!["new"];
-        assert!(!known("old", 14_400).await, "a key that Google has dropped is dropped");
+    #[test]
+    fn one_bearer_token_of_bounded_length_is_taken_however_its_scheme_is_written() {
+        for text in ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", " Bearer abc "] {
+            assert_eq!(token_of(&[text]).as_deref(), Some("abc"), "{text:?}");
+        }
+        let long = format!("Bearer {}", "a".repeat(TOKEN_MAX_BYTES + 1));
+        for texts in [&[][..], &[""], &["Bearer"], &["Basic abc"], &["Bearerabc"], &["Bearer a", "Bearer a"], &[&long]]
+        {
+            assert_eq!(token_of(texts), None, "{texts:?}");
+        }
     }
 }
