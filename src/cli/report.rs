@@ -17,16 +17,28 @@ use crate::store::row::{self, Change, Row};
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
 
-/// Writes text as it is. Fails with the pipe's error when nobody reads it any more.
+/// Writes text as it is. That nobody reads it any more is no failure: what a command tells by its exit code stands.
 pub(super) fn text(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }
 
 /// As [`text`], for what may be none.
 pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
+    is_read(bytes).map(drop)
+}
+
+/// As [`text`]; tells whether somebody may read more.
+pub(super) fn is_read(bytes: &[u8]) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
+    }
+}
+
+/// Tells a person something, who may not listen any more.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "pedwatch: {text}");
 }
 
 pub(super) fn table(headings: &[&str]) -> Table {
