@@ -136,14 +136,15 @@ pub fn parse_all<'t>(
     let mut faults = Vec::new();
     let mut first: BTreeMap<Subject, (PathBuf, usize)> = BTreeMap::new();
     for (file, text) in texts {
+        let (found, wrong) = parse(file, text, platform);
+        faults.extend(wrong);
         if faults.len() >= FAULTS_MAX {
-            let message = format!("and what follows was not looked at; expected the {FAULTS_MAX} faults before mended first");
+            let message =
+                format!("and what follows was not looked at; expected the {FAULTS_MAX} faults before mended first");
             faults.truncate(FAULTS_MAX);
             faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
             break;
         }
-        let (found, wrong) = parse(file, text, platform);
-        faults.extend(wrong);
         for (subject, line) in found.iter().map(|found| (&found.ped.subject, found.line)) {
             match first.get(subject) {
                 Some((other, other_line)) => faults.push(Fault {

@@ -122,15 +122,8 @@ pub fn begins_a_kubernetes_event(head: &[u8]) -> bool {
 }
 
 /// Keys that log entries begin with, and hardly anything inside one.
-pub const ENTRY_KEYS: [&[u8]; 7] = [
-    b"insertId",
-    b"insert_id",
-    b"logName",
-    b"log_name",
-    b"protoPayload",
-    b"proto_payload",
-    b"protopayload_auditlog",
-];
+pub const ENTRY_KEYS: [&[u8]; 7] =
+    [b"insertId", b"insert_id", b"logName", b"log_name", b"protoPayload", b"proto_payload", b"protopayload_auditlog"];
 
 /// Where the array of a page begins (just behind its bracket), in an object that begins like this. An array of log entries
 /// is one under whichever name.

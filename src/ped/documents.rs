@@ -108,7 +108,9 @@ impl Size {
             return Err(format!("is nested too deeply; expected at most {DEPTH_MAX} levels"));
         }
         if self.bytes > DOCUMENT_MAX_BYTES {
-            return Err(format!("is in a document too large; expected at most {DOCUMENT_MAX_BYTES} bytes, aliases included"));
+            return Err(format!(
+                "is in a document too large; expected at most {DOCUMENT_MAX_BYTES} bytes, aliases included"
+            ));
         }
         Ok(())
     }

@@ -96,7 +96,9 @@ impl Reader<'_> {
     /// `None` only with a fault.
     fn ped(&mut self, document: &Node<'_>) -> Option<Ped> {
         let mut top = self.section("", document)?;
-        let is = |name: &str, value: &str| top.entries.get(name).and_then(|(_, node)| scalar_text(node)).as_deref() == Some(value);
+        let is = |name: &str, value: &str| {
+            top.entries.get(name).and_then(|(_, node)| scalar_text(node)).as_deref() == Some(value)
+        };
         let is_ped = is("apiVersion", API_VERSION) || is("kind", KIND);
         if is_ped {
             self.quoted_until = usize::MAX;
@@ -207,7 +209,11 @@ impl Reader<'_> {
                 continue;
             };
             if quantity::parse(&text).is_none() {
-                self.fault(line_of(node), key, format!("is {}; expected a quantity such as 500m, 2 or 4Gi", self.shown(node)));
+                self.fault(
+                    line_of(node),
+                    key,
+                    format!("is {}; expected a quantity such as 500m, 2 or 4Gi", self.shown(node)),
+                );
             }
             quantities.insert(name, text);
         }

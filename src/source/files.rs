@@ -70,7 +70,8 @@ pub fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(folder).and_then(|entries| {
-        let entry = |entry: io::Result<std::fs::DirEntry>| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
+        let entry =
+            |entry: io::Result<std::fs::DirEntry>| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
         entries.map(entry).collect::<io::Result<Vec<_>>>()
     });
     let Ok(mut entries) = entries else { return files.push(folder.to_owned()) };

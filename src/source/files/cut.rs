@@ -296,7 +296,7 @@ impl<R: Read> Documents<R> {
         }
         chunk.bytes.resize(chunk.bytes.len() + size_bytes.min(EXCERPT_BYTES), 0);
         self.file.holds_broken = true;
-        let refused = Some(kind::hole(size_bytes));
+        let refused = (size_bytes > EXCERPT_BYTES).then(|| kind::hole(size_bytes));
         chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large: None, refused });
     }
 
@@ -324,26 +324,25 @@ impl<R: Read> Documents<R> {
         }
     }
 
-    /// Whether a document may end here. One that is broken may seem to, with its rest behind it. In an array, that rest may
-    /// as well be the next one's, which is broken.
+    /// Whether a document may end here. One that is broken may seem to, with its rest behind it; in an array, what stands
+    /// behind a comma may as well be left of the next one.
     fn may_end(&mut self, end: usize) -> bool {
         let is_member = self.is_member();
         let shown = self.input.head(end + BEHIND_BYTES);
         let is_object = shown.starts_with(b"{");
-        if is_object && is_member {
-            return true;
-        }
         let behind = shown.get(end..).unwrap_or_default();
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0);
         let rest = behind.iter().position(|byte| !is_space(byte)).and_then(|at| behind.get(at..)).unwrap_or_default();
         match rest.split_first() {
-            None | Some((b'\n' | b']', _)) => true,
+            None | Some((b'\n' | b']' | b'[', _)) => true,
+            Some((b'{', _)) => kind::begins_object(rest) != Some(false),
+            Some((b',', _)) if is_object && is_member => true,
             Some((b',', next)) => match next.trim_ascii_start() {
                 [b'"', next @ ..] => next.starts_with(b"{"),
                 [b'}' | b':', ..] => false,
                 _ => true,
             },
-            Some((behind, _)) => is_object && !matches!(behind, b'"' | b'}' | b':'),
+            Some((behind, _)) => is_object && !is_member && !matches!(behind, b'"' | b'}' | b':'),
         }
     }
 
@@ -397,6 +396,11 @@ impl<R: Read> Documents<R> {
                 break;
             }
         }
+        // A line counts with its end.
+        if self.input.head(1) == b"\n" {
+            size_bytes += 1;
+            self.pass(1);
+        }
         let digest = hex::encode(digest.finalize());
         chunk.bytes.extend_from_slice(format!(" … {size_bytes} bytes in all, SHA-256 {digest}").as_bytes());
         let too_large = Some(size_bytes);
@@ -432,8 +436,7 @@ fn is_readable(document: &[u8]) -> bool {
 /// Whether what seems whole by its brackets is some documents, the first of them broken. Only what seems to hold another
 /// one is worth the parsing that tells it from one in which objects are alike.
 fn is_of_several(document: &[u8], key: &[u8]) -> bool {
-    next_document(document, key).is_some()
-        && serde_json::from_slice::<IgnoredAny>(document).is_err()
+    next_document(document, key).is_some() && serde_json::from_slice::<IgnoredAny>(document).is_err()
 }
 
 /// Where the next document begins in a stretch that is broken: behind zeros, or where a member of an array or a line

@@ -16,7 +16,8 @@ pub(super) fn begins_an_array(head: &[u8]) -> bool {
 pub(super) fn scalar(head: &[u8]) -> Option<usize> {
     let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b']');
     let (value, behind) = head.split_at(head.iter().position(is_end).unwrap_or(head.len()));
-    let is_followed = matches!(behind.trim_ascii_start().first(), None | Some(b',' | b']')) || behind.starts_with(b"\n");
+    let is_followed =
+        matches!(behind.trim_ascii_start().first(), None | Some(b',' | b']')) || behind.starts_with(b"\n");
     let is_value = || serde_json::from_slice::<serde_json::Value>(value).is_ok();
     (is_followed && !value.is_empty() && is_value()).then_some(value.len())
 }

@@ -64,13 +64,10 @@ fn a_broken_line_costs_only_itself() {
 #[test]
 fn what_is_broken_ends_where_the_next_document_begins() {
     // A string that is cut off, at the first, at any, and at the last line.
-    assert_eq!(texts(b"{\"a\":\"x\n{\"b\":1}\n{\"c\":\"\n{\"d\":[1]}\n{\"e\":\""), [
-        "{\"a\":\"x",
-        "{\"b\":1}",
-        "{\"c\":\"",
-        "{\"d\":[1]}",
-        "{\"e\":\""
-    ]);
+    assert_eq!(
+        texts(b"{\"a\":\"x\n{\"b\":1}\n{\"c\":\"\n{\"d\":[1]}\n{\"e\":\""),
+        ["{\"a\":\"x", "{\"b\":1}", "{\"c\":\"", "{\"d\":[1]}", "{\"e\":\""]
+    );
     // Only the end of a line is left of the first.
     assert_eq!(texts(b"x\":{}},\"y\":1}\n{\"b\":1}\n"), ["x\":{}},\"y\":1}", "{\"b\":1}"]);
     // Indented documents: cut in a string, behind a comma, and in a list of objects.
@@ -79,7 +76,12 @@ fn what_is_broken_ends_where_the_next_document_begins() {
         let text = format!("{{\n  \"a\": {{}},\n{broken}\n{whole}\n{whole}\n");
         assert_eq!(texts(text.as_bytes())[1..], [whole, whole], "{text}");
         let indented = |text: &str| text.replace('\n', "\n  ");
-        let text = format!("[\n  {},\n  {{\n    \"a\": {{}},\n  {},\n  {}\n]\n{{\"e\":1}}\n", indented(whole), indented(broken), indented(whole));
+        let text = format!(
+            "[\n  {},\n  {{\n    \"a\": {{}},\n  {},\n  {}\n]\n{{\"e\":1}}\n",
+            indented(whole),
+            indented(broken),
+            indented(whole)
+        );
         let found = texts(text.as_bytes());
         assert_eq!((found.len(), &found[3][..]), (4, "{\"e\":1}"), "{text}\n{found:#?}");
         assert_eq!([&found[0], &found[2]], [&indented(whole), &indented(whole)]);
@@ -94,7 +96,8 @@ fn what_is_broken_ends_where_the_next_document_begins() {
 fn a_broken_member_of_an_array_costs_only_itself() {
     for separator in [",", ",\n", ", ", "\n,"] {
         for broken in [r#"{"a":{"x":1}"#, r#"{"a":1,"x":2"#, r#"{"a":"x,"b":{}}"#, r#"{"a":1}}"#, r#"{"a":[1}"#] {
-            let text = format!("[{}]\n{{\"z\":1}}\n", [r#"{"a":1}"#, broken, r#"{"a":"2"}"#, r#"{"a":"}3"}"#].join(separator));
+            let text =
+                format!("[{}]\n{{\"z\":1}}\n", [r#"{"a":1}"#, broken, r#"{"a":"2"}"#, r#"{"a":"}3"}"#].join(separator));
             let found = texts(text.as_bytes());
             for whole in [r#"{"a":1}"#, r#"{"a":"2"}"#, r#"{"a":"}3"}"#, r#"{"z":1}"#] {
                 assert!(found.iter().any(|text| text == whole), "{whole} is not in {found:#?} of {text}");
@@ -172,7 +175,10 @@ fn segment(form: usize, first: usize, count: usize) -> (String, Vec<String>) {
         3 => (format!("[{}]", lines.join(",\n")), lines),
         4 => (format!("[\n  {}\n]", indented.join(",\n  ")), indented),
         5 => (format!("[{}]", lines.join(",")), lines),
-        6 => (format!("{{\n  \"entries\": [\n    {}\n  ],\n  \"nextPageToken\": \"]}}\"\n}}", deeper.join(",\n    ")), deeper),
+        6 => (
+            format!("{{\n  \"entries\": [\n    {}\n  ],\n  \"nextPageToken\": \"]}}\"\n}}", deeper.join(",\n    ")),
+            deeper,
+        ),
         _ => (format!("{{\"entries\":[{}]}}", lines.join(",")), lines),
     }
 }
@@ -196,7 +202,12 @@ fn forms() -> impl Strategy<Value = Vec<(usize, usize)>> {
 }
 
 /// All documents that the damage does not touch are found as they were.
-fn assert_only_lost(damaged: &[u8], placed: &[Placed], damage: Range<usize>, most_broken: usize) -> Result<(), TestCaseError> {
+fn assert_only_lost(
+    damaged: &[u8],
+    placed: &[Placed],
+    damage: Range<usize>,
+    most_broken: usize,
+) -> Result<(), TestCaseError> {
     let found: Vec<String> = cut(damaged, 1 << 20).into_iter().map(|(_, text)| text).collect();
     // What stands between two documents is part of both.
     let touched = |range: &Range<usize>| range.start <= damage.end + 1 && damage.start <= range.end + 1;
