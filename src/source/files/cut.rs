@@ -355,11 +355,18 @@ impl<R: Read> Documents<R> {
     /// it is looked at anew.
     fn cut_lost(&mut self, lost: Lost, chunk: &mut Chunk) {
         let shown = self.input.head(lost.bytes);
-        match next_document(shown, &self.key) {
+        match next_document(shown, kind::first_key(shown).unwrap_or(&self.key)) {
             Some(at) => {
-                self.file.is_readable = self.file.is_readable || is_readable(bare(shown.get(..at).unwrap_or_default()));
-                self.hand_on(at, None, chunk);
-                self.lost = Some(Lost { bytes: lost.bytes - at, was_cut: true });
+                let piece = shown.get(..at).unwrap_or_default();
+                // What is whole ends where its brackets do, and what is left behind it is a piece of its own.
+                let end = match Scan::json(0).run(piece, true) {
+                    Found::Whole(end) if piece.starts_with(b"{") && end < bare(piece).len() => end,
+                    _ => at,
+                };
+                self.file.is_readable =
+                    self.file.is_readable || is_readable(bare(piece.get(..end).unwrap_or_default()));
+                self.hand_on(end, None, chunk);
+                self.lost = Some(Lost { bytes: lost.bytes - end, was_cut: true });
             }
             None if lost.was_cut => {}
             None => self.hand_on(lost.bytes, None, chunk),
@@ -448,11 +455,15 @@ fn next_document(lost: &[u8], key: &[u8]) -> Option<usize> {
         match before.trim_ascii_end().last() {
             _ if before.last() == Some(&0) => true,
             // A value, or what somebody wrote before each line.
-            Some(b':' | b'\\') => false,
-            Some(b',' | b'[' | b'}') if found == key => true,
+            Some(b':') if !begins_a_line(before) => false,
+            Some(b',' | b'}') if found == key => true,
             _ => forms::ENTRY_KEYS.contains(&found),
         }
     })
+}
+
+fn begins_a_line(before: &[u8]) -> bool {
+    before.iter().rfind(|byte| !matches!(byte, b' ' | b'\t')).is_none_or(|byte| *byte == b'\n')
 }
 
 /// A document without what stands between it and the next one.

@@ -211,7 +211,7 @@ fn assert_only_lost(
     let found: Vec<String> = cut(damaged, 1 << 20).into_iter().map(|(_, text)| text).collect();
     // What stands between two documents is part of both.
     let touched = |range: &Range<usize>| range.start <= damage.end + 1 && damage.start <= range.end + 1;
-    let shown = || String::from_utf8_lossy(damaged).into_owned();
+    let shown = || damaged.escape_ascii();
     for (range, document) in placed.iter().filter(|(range, _)| !touched(range)) {
         prop_assert!(found.contains(document), "{range:?} is lost by {damage:?} of\n{}\n{found:#?}", shown());
     }

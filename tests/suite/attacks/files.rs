@@ -282,20 +282,20 @@ fn a_file_of_many_peds_is_validated() {
 fn long_lines_are_replayed_in_little_memory() {
     let folder = folder();
     let long = |bytes: usize, what: &str| what.repeat(bytes / what.len());
-    let entries = |bytes| lines(12 * knob(), bytes).join("\n");
+    let entries = |bytes| lines(6 * knob(), bytes).join("\n");
     for (name, text) in [
         ("entries of 4 MiB", entries(4 << 20)),
         ("entries of 15 MiB", entries(15 << 20)),
-        ("no entries, of 10 MiB", vec![format!("{{\"x\":\"{}\"}}", long(10 << 20, "x")); 12 * knob()].join("\n")),
+        ("no entries, of 10 MiB", vec![format!("{{\"x\":\"{}\"}}", long(10 << 20, "x")); 6 * knob()].join("\n")),
         (
             "binary in lines of 10 MiB",
-            vec![format!("{{\"x\":\"{}\"}}", long(10 << 20, "\u{1}")); 12 * knob()].join("\n"),
+            vec![format!("{{\"x\":\"{}\"}}", long(10 << 20, "\u{1}")); 6 * knob()].join("\n"),
         ),
-        ("broken lines of 15 MiB", vec![format!("{{\"x\":\"{}", long(15 << 20, "x")); 12 * knob()].join("\n")),
-        ("one line of 200 MiB", long(200 << 20, "{\"x\":[")),
-        ("brackets", long(32 << 20, "[")),
-        ("small documents", long(8 << 20, "{\"x\":1}\n")),
-        ("spaces", format!("{{\n{}", long(100 << 20, " "))),
+        ("broken lines of 15 MiB", vec![format!("{{\"x\":\"{}", long(15 << 20, "x")); 6 * knob()].join("\n")),
+        ("one line of 40 MiB", long(40 << 20, "{\"x\":[")),
+        ("brackets", long(4 << 20, "[")),
+        ("small documents", long(512 << 10, "{\"x\":1}\n")),
+        ("spaces", format!("{{\n{}", long(40 << 20, " "))),
     ] {
         let path = write(&folder, "long.ndjson", text);
         let store = format!("--store=sqlite:{}", folder.path().join(format!("{}.db", name.len())).display());
