@@ -44,7 +44,7 @@ impl<'t> Documents<'t> {
     fn load(&mut self) -> Result<Option<MarkedYaml<'t>>, Unreadable> {
         let mut loader = YamlLoader::default();
         let mut size = Size::default();
-        while let Some(event) = self.parser.next() {
+        for event in self.parser.by_ref() {
             let (event, span) = event.map_err(|error| Unreadable::from(&error))?;
             let line = span.start.line();
             size.add(&event).map_err(|message| Unreadable { line, message })?;

@@ -360,11 +360,11 @@ impl<R: Read> Documents<R> {
                 let piece = shown.get(..at).unwrap_or_default();
                 // What is whole ends where its brackets do, and what is left behind it is a piece of its own.
                 let end = match Scan::json(0).run(piece, true) {
-                    Found::Whole(end) if piece.starts_with(b"{") && end < bare(piece).len() => end,
+                    Found::Whole(end) if end < bare(piece).len() && piece.get(..end).is_some_and(is_readable) => end,
                     _ => at,
                 };
-                self.file.is_readable =
-                    self.file.is_readable || is_readable(bare(piece.get(..end).unwrap_or_default()));
+                let is_proof = || piece.get(..end).is_some_and(|piece| is_readable(bare(piece)));
+                self.file.is_readable = self.file.is_readable || is_proof();
                 self.hand_on(end, None, chunk);
                 self.lost = Some(Lost { bytes: lost.bytes - end, was_cut: true });
             }
