@@ -4,19 +4,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that talks to a person")]
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::version::Registration;
 use crate::ped::{Fault, Located, parse_all};
-use crate::shown::{Lines, Shown};
+use crate::shown::Shown;
+use crate::source::files::is_regular;
 use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
@@ -103,7 +104,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
     let config = match Config::load(cli.config.as_deref(), env) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("pedwatch: {}", Lines(without_secrets(&error.to_string())));
+            report::note(&error.to_string());
             return ExitCode::from(USAGE);
         }
     };
@@ -116,13 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
     match dispatch(cli.command, &config) {
         Ok(code) => code,
         Err(error) => {
-            if error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-            {
-                return ExitCode::SUCCESS;
-            }
-            eprintln!("pedwatch: {}", Lines(without_secrets(&format!("{error:#}"))));
+            report::note(&format!("{error:#}"));
             if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -212,26 +207,54 @@ fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
     }
 }
 
+/// Most that is read of PED files at once: 100,000 PEDs, with room to spare, and a file that has no end.
+const PEDS_MAX_BYTES: u64 = 32 << 20;
+
 /// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
 fn read_peds(paths: &[PathBuf], config: &Config) -> Result<Result<Vec<Located>, Vec<Fault>>> {
     let mut files = Vec::new();
     for path in paths {
         let context = || format!("cannot read {}", path.display());
         if std::fs::metadata(path).with_context(context)?.is_dir() {
-            let entries = std::fs::read_dir(path).with_context(context)?.collect::<std::io::Result<Vec<_>>>();
-            let mut found: Vec<PathBuf> = entries.with_context(context)?.iter().map(std::fs::DirEntry::path).collect();
-            found.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
-            found.sort();
-            files.extend(found);
+            files.extend(ped_files(path).with_context(context)?);
         } else {
             files.push(path.clone());
         }
     }
-    let read =
-        |file: &PathBuf| std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()));
-    let texts: Vec<String> = files.iter().map(read).collect::<Result<_>>()?;
+    let mut room_bytes = PEDS_MAX_BYTES;
+    let mut texts = Vec::new();
+    for file in &files {
+        let text = read_ped(file, room_bytes).with_context(|| format!("cannot read {}", file.display()))?;
+        room_bytes = room_bytes.saturating_sub(text.len() as u64);
+        texts.push(text);
+    }
     let texts = files.iter().map(PathBuf::as_path).zip(texts.iter().map(String::as_str));
     Ok(parse_all(texts, &config.policy.platform))
+}
+
+/// The `.yaml` and `.yml` files of a folder, in order of name.
+fn ped_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if is_yaml && is_regular(&path, entry.file_type()?) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_ped(file: &Path, at_most_bytes: u64) -> Result<String> {
+    let mut text = String::new();
+    // One byte more tells what is too long, whether it has an end or not.
+    std::fs::File::open(file)?.take(at_most_bytes + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > at_most_bytes {
+        bail!("it makes more than {PEDS_MAX_BYTES} bytes of PEDs; expected fewer at once");
+    }
+    Ok(text)
 }
 
 /// What `--ped` names, in order of time. It is named again at every run, so only what is new is registered.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 mod clusters;
+mod documents;
 pub mod limits;
 pub mod quantity;
 pub mod version;
@@ -118,12 +119,15 @@ pub struct Located {
     pub line: usize,
 }
 
+/// Most faults that are told at once: more than anybody mends before they validate again.
+const FAULTS_MAX: usize = 1_000;
+
 /// Reads many texts as one set: all applications, or all faults, duplicates among the files included.
 ///
 /// `platform` is the range of replicas that the platform allows.
 ///
 /// # Errors
-/// Every fault, in the order of the files and their lines.
+/// Every fault, in the order of the files and their lines; of more than a thousand the first.
 pub fn parse_all<'t>(
     texts: impl IntoIterator<Item = (&'t Path, &'t str)>,
     platform: &std::ops::RangeInclusive<i64>,
@@ -134,6 +138,13 @@ pub fn parse_all<'t>(
     for (file, text) in texts {
         let (found, wrong) = parse(file, text, platform);
         faults.extend(wrong);
+        if faults.len() >= FAULTS_MAX {
+            let message =
+                format!("and what follows was not looked at; expected the {FAULTS_MAX} faults before mended first");
+            faults.truncate(FAULTS_MAX);
+            faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
+            break;
+        }
         for (subject, line) in found.iter().map(|found| (&found.ped.subject, found.line)) {
             match first.get(subject) {
                 Some((other, other_line)) => faults.push(Fault {

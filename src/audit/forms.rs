@@ -118,12 +118,20 @@ pub fn begins_a_kubernetes_event(head: &[u8]) -> bool {
         && members::beginning(head).any(|(key, value)| key == b"apiVersion" && value.starts_with(b"\"audit.k8s.io/v"))
 }
 
-/// Where the array of a page begins (just behind its bracket), in an object that begins like this.
+/// Keys that log entries begin with, and hardly anything inside one.
+pub const ENTRY_KEYS: [&[u8]; 7] =
+    [b"insertId", b"insert_id", b"logName", b"log_name", b"protoPayload", b"proto_payload", b"protopayload_auditlog"];
+
+/// Where the array of a page begins (just behind its bracket), in an object that begins like this. An array of log entries
+/// is one under whichever name.
 pub fn begins_a_page(head: &[u8]) -> Option<usize> {
     let (key, array) = members::beginning(head)
         .take_while(|(key, _)| !matches!(*key, b"logName" | b"insertId" | b"protoPayload"))
         .find(|(_, value)| value.starts_with(b"["))?;
-    PAGES.iter().any(|page| page.as_bytes() == key).then(|| head.len() - array.len() + 1)
+    let members = array.get(1..).unwrap_or_default();
+    let holds_entries = || members::beginning(members).next().is_some_and(|(key, _)| ENTRY_KEYS.contains(&key));
+    let is_page = PAGES.iter().any(|page| page.as_bytes() == key) || holds_entries();
+    is_page.then(|| head.len() - members.len())
 }
 
 /// Whether a text that begins like this is YAML that holds log entries.

@@ -49,7 +49,7 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     }
     let pipeline = Pipeline::new(config.policy.clone(), Limits::new(claims));
     let mut found = false;
-    let mut failed = None;
+    let mut is_read = Ok(true);
     files::read(&files, |chunk| {
         for document in chunk.documents() {
             let place = format!("{}:{}", chunk.file, document.line);
@@ -65,17 +65,15 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
             }
             for explanation in explanations {
                 found = true;
-                failed = report::text(&explanation).err();
-                if failed.is_some() {
-                    break;
+                is_read = report::is_read(&explanation);
+                if !matches!(is_read, Ok(true)) {
+                    return false;
                 }
             }
         }
-        failed.is_none()
+        true
     })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    is_read?;
     if !found {
         anyhow::bail!("there is no such entry in these files");
     }

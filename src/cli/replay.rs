@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Format, PedPath, Usage, open_store, peds_to_register, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::limits::Limits;
-use crate::pipeline::Pipeline;
 use crate::pipeline::chunk::Chunk;
 use crate::pipeline::register::register;
-use crate::pipeline::replay::replay;
+use crate::pipeline::replay::{Replayed, replay};
+use crate::pipeline::{Pipeline, Tally};
 use crate::policy::Severity;
 use crate::source::files;
 use crate::store::Store;
@@ -57,10 +57,10 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
         )
         .into());
     }
-    let store: Arc<dyn Store> = match open_store(args.store, config).await? {
+    let store: Arc<dyn Store> = match open_store(args.store.clone(), config).await? {
         Some(store) => store,
         None => {
-            eprintln!("pedwatch: no --store: facts are kept in memory, and gone after this report");
+            report::note("no --store: facts are kept in memory, and gone after this report");
             Arc::new(Sqlite::in_memory()?)
         }
     };
@@ -69,28 +69,33 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
     let progress = Progress::new(files::size_bytes(&files));
     let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);
-    let tally = replay(read, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
+    let Replayed { tally, unread } = replay(read, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
     progress.finish();
-    let counts = query::counts(&*store, now).await?;
-    let elapsed_seconds = begun.elapsed().as_secs_f64();
+    print(&args, &*store, now, &tally, begun).await?;
+    // What could be read may be alarming, whatever could not be.
+    let unread = unread.map(|error| report::note(&format!("{error:#}")));
+    Ok(match unread {
+        _ if is_alarming(args.fail_on, &*store, &tally).await? => ExitCode::from(3),
+        Some(()) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+async fn print(args: &Args, store: &dyn Store, now: DateTime<Utc>, tally: &Tally, begun: Instant) -> Result<()> {
+    let counts = query::counts(store, now).await?;
+    let report = |at_most| query::report(store, now, at_most, args.out_of_scope);
+    let elapsed_seconds = || begun.elapsed().as_secs_f64();
     match args.format {
-        Format::Json => report::json_text(&format_args!("{}\n", report::summary(&tally, &counts, elapsed_seconds)))?,
-        Format::Ndjson => {
-            report::ndjson(&*store, &query::report(&*store, now, usize::MAX, args.out_of_scope).await?).await?;
-        }
-        Format::Table => report::story(
-            &query::report(&*store, now, report::ROWS_MAX, args.out_of_scope).await?,
-            &tally,
-            &counts,
-            elapsed_seconds,
-        )?,
+        Format::Json => report::json_text(&format_args!("{}\n", report::summary(tally, &counts, elapsed_seconds()))),
+        Format::Ndjson => report::ndjson(store, &report(usize::MAX).await?).await,
+        Format::Table => report::story(&report(report::ROWS_MAX).await?, tally, &counts, elapsed_seconds()),
     }
-    let worst = match (args.fail_on, tally.span) {
-        (Some(_), Some(span)) => query::worst(&*store, span).await?,
-        _ => None,
-    };
-    let alarmed = args.fail_on.is_some_and(|threshold| worst.is_some_and(|worst| worst >= threshold));
-    Ok(if alarmed { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Whether anything that stands in the time of these entries is as severe as that.
+async fn is_alarming(threshold: Option<Severity>, store: &dyn Store, tally: &Tally) -> Result<bool> {
+    let (Some(threshold), Some(span)) = (threshold, tally.span) else { return Ok(false) };
+    Ok(query::worst(store, span).await?.is_some_and(|worst| worst >= threshold))
 }
 
 /// A bar on a terminal, for work that takes a while; nothing in a pipe.

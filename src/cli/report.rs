@@ -16,24 +16,36 @@ use crate::shown::{self, Lines, Shown};
 use crate::store::Store;
 use crate::store::query::{self, Counts, RunReport};
 use crate::store::row::{self, Change, QuarantineHead, Row};
+use crate::telemetry::redact::without_secrets;
 
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
 
-/// Writes text for people. Fails with the pipe's error when nobody reads it any more.
+/// Writes text for people. That nobody reads it any more is no failure: what a command tells by its exit code stands.
 pub(super) fn text(text: &str) -> Result<()> {
+    is_read(text).map(drop)
+}
+
+/// As [`text`]; tells whether somebody may read more.
+pub(super) fn is_read(text: &str) -> Result<bool> {
     print(Lines(text))
 }
 
 /// As [`text`], for JSON.
 pub(super) fn json_text(json: &impl Display) -> Result<()> {
-    print(shown::Json(json))
+    print(shown::Json(json)).map(drop)
 }
 
-fn print(text: impl Display) -> Result<()> {
+fn print(text: impl Display) -> Result<bool> {
     let mut out = BufWriter::new(stdout().lock());
-    write!(out, "{text}")?;
-    Ok(out.flush()?)
+    is_heard(write!(out, "{text}").and_then(|()| out.flush()))
+}
+
+fn is_heard(written: std::io::Result<()>) -> Result<bool> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
+    }
 }
 
 /// As [`text`], for what came from outside: as it came, unless a terminal would obey it.
@@ -42,8 +54,12 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
         return text(&String::from_utf8_lossy(bytes));
     }
     let mut out = stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
+    is_heard(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
+}
+
+/// Tells a person something, who may not listen any more.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "pedwatch: {}", Lines(without_secrets(text)));
 }
 
 /// A table for people, whose cells are one line each, whatever they hold.

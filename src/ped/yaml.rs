@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use saphyr::{MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Value as Json};
 
-use super::{Clusters, Fault, Located, Ped, Subject, Terms, quantity};
+use super::documents::Documents;
+use super::{Clusters, FAULTS_MAX, Fault, Located, Ped, Subject, Terms, quantity};
 
 const API_VERSION: &str = "pedwatch/v1";
 const KIND: &str = "Ped";
@@ -18,34 +19,38 @@ const NAME_MAX: usize = 253;
 /// Longest name of a cluster: <https://cloud.google.com/kubernetes-engine/docs/reference/rest/v1/projects.locations.clusters>.
 const CLUSTER_MAX: usize = 40;
 
+/// How much is quoted of one value.
+const QUOTED_CHARS: usize = 64;
+
+/// How much is quoted of a file that is no PED, which may be anything: a key, a token.
+const OTHER_QUOTED_CHARS: usize = 80;
+
 /// Reads one file, which may hold several documents. A document with a fault gives no PED.
 pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Located>, Vec<Fault>) {
-    let mut faults = Vec::new();
-    let documents = match MarkedYaml::load_from_str(text) {
-        Ok(documents) => documents,
-        Err(error) => {
-            let line = error.marker().line();
-            faults.push(Fault {
-                file: file.to_owned(),
-                line,
-                key: String::new(),
-                message: format!("is not YAML: {}", error.info()),
-            });
-            return (Vec::new(), faults);
-        }
-    };
-    if documents.is_empty() {
-        let message = "is empty; expected a document of kind Ped".to_owned();
-        faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
-    }
-    let mut located = Vec::new();
-    for document in &documents {
-        let mut reader = Reader { file, platform, faults: Vec::new() };
-        let ped = reader.ped(document);
+    let (mut located, mut faults) = (Vec::new(), Vec::new());
+    let fault = |line, message| Fault { file: file.to_owned(), line, key: String::new(), message };
+    let mut is_empty = true;
+    for document in Documents::new(text) {
+        is_empty = false;
+        let document = match document {
+            Ok(document) => document,
+            Err(unreadable) => {
+                faults.push(fault(unreadable.line, unreadable.message));
+                break;
+            }
+        };
+        let mut reader = Reader { file, platform, quoted_until: OTHER_QUOTED_CHARS, faults: Vec::new() };
+        let ped = reader.ped(&document);
         match (ped, reader.faults.is_empty()) {
-            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), line: line_of(document) }),
+            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), line: line_of(&document) }),
             _ => faults.extend(reader.faults),
         }
+        if faults.len() >= FAULTS_MAX {
+            break;
+        }
+    }
+    if is_empty {
+        faults.push(fault(1, "is empty; expected a document of kind Ped".to_owned()));
     }
     (located, faults)
 }
@@ -60,6 +65,8 @@ fn line_of(node: &Node<'_>) -> usize {
 struct Reader<'r> {
     file: &'r Path,
     platform: &'r RangeInclusive<i64>,
+    /// Characters of the file before this one may be quoted.
+    quoted_until: usize,
     faults: Vec<Fault>,
 }
 
@@ -76,7 +83,8 @@ impl<'s, 'n> Section<'s, 'n> {
     }
 
     fn path(&self, name: &str) -> String {
-        if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
+        let name = start_of(name);
+        if self.key.is_empty() { name } else { format!("{}.{name}", self.key) }
     }
 }
 
@@ -88,10 +96,20 @@ impl Reader<'_> {
     /// `None` only with a fault.
     fn ped(&mut self, document: &Node<'_>) -> Option<Ped> {
         let mut top = self.section("", document)?;
+        let is = |name: &str, value: &str| {
+            top.entries.get(name).and_then(|(_, node)| scalar_text(node)).as_deref() == Some(value)
+        };
+        let is_ped = is("apiVersion", API_VERSION) || is("kind", KIND);
+        if is_ped {
+            self.quoted_until = usize::MAX;
+        }
         self.constant(&mut top, "apiVersion", API_VERSION);
         self.constant(&mut top, "kind", KIND);
         let metadata = self.required(&mut top, "metadata", "a mapping with namespace, deployment and owner");
         let spec = self.required(&mut top, "spec", "a mapping with maxReplicas");
+        if !is_ped {
+            return None;
+        }
         self.nothing_else(top, &["apiVersion", "kind", "metadata", "spec"]);
         let identity = metadata.and_then(|node| self.metadata(node));
         let spec = spec.and_then(|node| self.spec(node));
@@ -120,7 +138,7 @@ impl Reader<'_> {
         if read.is_none() {
             let wanted = "expected a cluster's name, at most 40 lower-case letters, digits, '-' and '.', or \
                           projects/PROJECT/locations/LOCATION/clusters/NAME";
-            self.fault(line_of(node), "metadata.cluster", format!("is {}; {wanted}", shown(node)));
+            self.fault(line_of(node), "metadata.cluster", format!("is {}; {wanted}", self.shown(node)));
         }
         read
     }
@@ -172,8 +190,8 @@ impl Reader<'_> {
                 let line = requests_node.map_or(section.line, line_of);
                 self.fault(
                     line,
-                    format!("spec.resources.requests.{name}"),
-                    format!("is {request}, above its limit of {text}; expected at most that"),
+                    format!("spec.resources.requests.{}", start_of(name)),
+                    format!("is {}, above its limit of {}; expected at most that", start_of(request), start_of(text)),
                 );
             }
         }
@@ -185,13 +203,17 @@ impl Reader<'_> {
         let Some(section) = self.section(key, node) else { return BTreeMap::new() };
         let mut quantities = BTreeMap::new();
         for (name, (_, node)) in section.entries {
-            let key = format!("{key}.{name}");
+            let key = format!("{key}.{}", start_of(&name));
             let Some(text) = scalar_text(node) else {
                 self.fault(line_of(node), key, "is not a quantity; expected one such as 500m, 2 or 4Gi");
                 continue;
             };
             if quantity::parse(&text).is_none() {
-                self.fault(line_of(node), key, format!("is {text:?}; expected a quantity such as 500m, 2 or 4Gi"));
+                self.fault(
+                    line_of(node),
+                    key,
+                    format!("is {}; expected a quantity such as 500m, 2 or 4Gi", self.shown(node)),
+                );
             }
             quantities.insert(name, text);
         }
@@ -208,7 +230,7 @@ impl Reader<'_> {
                 }
                 None => self.fault(
                     line_of(node),
-                    format!("spec.environment.{name}"),
+                    format!("spec.environment.{}", start_of(&name)),
                     "is not a plain value; expected a string",
                 ),
             }
@@ -226,7 +248,7 @@ impl Reader<'_> {
                 }
                 _ => self.fault(
                     line_of(node),
-                    format!("spec.volumes.{name}"),
+                    format!("spec.volumes.{}", start_of(&name)),
                     "is not a volume; expected a mapping, such as {path: /tmp}",
                 ),
             }
@@ -240,7 +262,7 @@ impl Reader<'_> {
         match &node.data {
             YamlData::Value(Scalar::Integer(replicas)) if self.platform.contains(replicas) => Some(*replicas),
             _ => {
-                self.fault(line_of(node), key, format!("is {}; {wanted}", shown(node)));
+                self.fault(line_of(node), key, format!("is {}; {wanted}", self.shown(node)));
                 None
             }
         }
@@ -250,7 +272,7 @@ impl Reader<'_> {
         if let Some(node) = self.required(section, name, value)
             && scalar_text(node).as_deref() != Some(value)
         {
-            self.fault(line_of(node), section.path(name), format!("is {}; expected {value}", shown(node)));
+            self.fault(line_of(node), section.path(name), format!("is {}; expected {value}", self.shown(node)));
         }
     }
 
@@ -261,7 +283,7 @@ impl Reader<'_> {
         match scalar_text(node).filter(|text| is_name(text, longest)) {
             Some(text) => Some(text),
             None => {
-                self.fault(line_of(node), section.path(name), format!("is {}; {wanted}", shown(node)));
+                self.fault(line_of(node), section.path(name), format!("is {}; {wanted}", self.shown(node)));
                 None
             }
         }
@@ -270,9 +292,22 @@ impl Reader<'_> {
     fn text(&mut self, key: &str, node: &Node<'_>, wanted: &str) -> Option<String> {
         let text = scalar_text(node).filter(|text| !text.trim().is_empty());
         if text.is_none() {
-            self.fault(line_of(node), key, format!("is {}; expected {wanted}", shown(node)));
+            self.fault(line_of(node), key, format!("is {}; expected {wanted}", self.shown(node)));
         }
         text
+    }
+
+    /// A node for an error message, shortened.
+    fn shown(&self, node: &Node<'_>) -> String {
+        let room = self.quoted_until.saturating_sub(node.span.start.index()).min(QUOTED_CHARS);
+        match &node.data {
+            YamlData::Mapping(_) => "a mapping".to_owned(),
+            YamlData::Sequence(_) => "a list".to_owned(),
+            YamlData::Value(Scalar::Null) => "empty".to_owned(),
+            _ if room == 0 => "another value".to_owned(),
+            YamlData::Value(Scalar::String(text)) => format!("{:?}", text.chars().take(room).collect::<String>()),
+            _ => scalar_text(node).map_or_else(|| "unreadable".to_owned(), |text| text.chars().take(room).collect()),
+        }
     }
 
     fn required<'s, 'n>(&mut self, section: &mut Section<'s, 'n>, name: &str, wanted: &str) -> Option<&'s Node<'n>> {
@@ -285,7 +320,7 @@ impl Reader<'_> {
 
     fn section<'s, 'n>(&mut self, key: &str, node: &'s Node<'n>) -> Option<Section<'s, 'n>> {
         let YamlData::Mapping(mapping) = &node.data else {
-            self.fault(line_of(node), key, format!("is {}; expected a mapping", shown(node)));
+            self.fault(line_of(node), key, format!("is {}; expected a mapping", self.shown(node)));
             return None;
         };
         let mut entries = BTreeMap::new();
@@ -340,15 +375,9 @@ fn scalar_text(node: &Node<'_>) -> Option<String> {
     }
 }
 
-/// A node for an error message, shortened.
-fn shown(node: &Node<'_>) -> String {
-    match &node.data {
-        YamlData::Mapping(_) => "a mapping".to_owned(),
-        YamlData::Sequence(_) => "a list".to_owned(),
-        YamlData::Value(Scalar::Null) => "empty".to_owned(),
-        YamlData::Value(Scalar::String(text)) => format!("{:?}", text.chars().take(64).collect::<String>()),
-        _ => scalar_text(node).unwrap_or_else(|| "unreadable".to_owned()),
-    }
+/// How a text begins, for an error message.
+fn start_of(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS).collect()
 }
 
 fn json_of(node: &Node<'_>) -> Option<Json> {

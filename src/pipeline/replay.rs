@@ -1,52 +1,78 @@
 //! Replaying log files: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::again::judge_again;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, DOCUMENT_MAX_BYTES};
 use super::message::Envelope;
 use super::quarantine::unreadable;
 use super::{Assessed, Pipeline, Tally, append};
 use crate::store::Store;
-use crate::store::row::Record;
+use crate::store::row::{Cell, Record, Row};
 
 /// Rows for one commit: enough that the disk's answer does not count, few enough that memory stays flat.
 const COMMIT_ROWS: usize = 8_192;
+
+/// Their size for one commit: few of the largest rows (4 MiB), and many of all others.
+const COMMIT_BYTES: usize = 8 << 20;
+
+/// Bytes that may be on their way between the reader and the writer: the longest document with what may stand before it in
+/// its chunk, so that the longest are decoded one at a time; and of chunks as they are else, enough for thirty cores.
+const IN_FLIGHT_BYTES: usize = DOCUMENT_MAX_BYTES + (1 << 20);
+
+/// What a row takes besides its texts, and a document before it is known what becomes of it.
+const ROW_BYTES: usize = 1 << 10;
 
 /// What one chunk came to.
 struct Batch {
     tally: Tally,
     records: Vec<Record>,
     advance_bytes: u64,
+    /// Held until the writer has taken the records.
+    _share: Share,
+}
+
+/// What a replay came to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What was seen.
+    pub tally: Tally,
+    /// Why not all of the input could be read; what could be is recorded.
+    pub unread: Option<anyhow::Error>,
 }
 
 /// Records what files say, and raises what stands in the namespaces that were written to. `read` reads them: it hands on
 /// their chunks until it is told that nobody takes more. `progress` hears how many bytes of the files are done.
 ///
 /// # Errors
-/// When the files cannot be read, or the store does not take what it says. What was read before is recorded, and replaying
-/// it again changes nothing.
+/// When the store does not take what it says. What was recorded before stays, and replaying it again changes nothing.
 pub async fn replay(
     read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
     pipeline: Arc<Pipeline>,
     store: &dyn Store,
     now: DateTime<Utc>,
     progress: impl Fn(u64),
-) -> Result<Tally> {
+) -> Result<Replayed> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (chunks, taken) = crossbeam_channel::bounded::<Chunk>(cores);
+    let room = Arc::new(Room { free_bytes: Mutex::new(IN_FLIGHT_BYTES), freed: Condvar::new() });
+    let (chunks, taken) = crossbeam_channel::bounded::<(Chunk, Share)>(cores);
     let (batches, mut assessed) = mpsc::channel::<Batch>(cores);
     // When the writer fails it drops its end of the queue, and the others stop behind it.
-    let reader = std::thread::spawn(move || read(&mut |chunk| chunks.send(chunk).is_ok()));
+    let reader = std::thread::spawn(move || {
+        read(&mut |chunk| {
+            let share = room.take(chunk.bytes.len() + chunk.documents.len() * ROW_BYTES);
+            chunks.send((chunk, share)).is_ok()
+        })
+    });
     for _ in 0..cores {
         let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(&pipeline));
         std::thread::spawn(move || {
-            for chunk in taken {
-                if batches.blocking_send(assess(&chunk, &pipeline, now)).is_err() {
+            for (chunk, share) in taken {
+                if batches.blocking_send(assess(&chunk, share, &pipeline, now)).is_err() {
                     return;
                 }
             }
@@ -54,12 +80,14 @@ pub async fn replay(
     }
     drop((taken, batches));
     let mut tally = Tally::default();
-    let mut records = Vec::new();
+    let (mut records, mut size_bytes) = (Vec::new(), 0);
     while let Some(batch) = assessed.recv().await {
         progress(batch.advance_bytes);
         tally.merge(batch.tally);
+        size_bytes += batch.records.iter().map(record_bytes).sum::<usize>();
         records.extend(batch.records);
-        if records.len() >= COMMIT_ROWS {
+        if records.len() >= COMMIT_ROWS || size_bytes >= COMMIT_BYTES {
+            size_bytes = 0;
             tally.merge(append(store, std::mem::take(&mut records), now).await?);
         }
     }
@@ -68,15 +96,61 @@ pub async fn replay(
     if !tally.namespaces.is_empty() {
         judge_again(store, pipeline.policy(), &tally.namespaces, now).await?;
     }
-    match reader.join() {
-        Ok(read) => read.context("what was read before is recorded; replaying it again changes nothing")?,
-        Err(_) => anyhow::bail!("the reader stopped; what was read before is recorded"),
-    }
-    Ok(tally)
+    let read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
+    let unread = read.context("what could be read is recorded; replaying it again changes nothing").err();
+    Ok(Replayed { tally, unread })
 }
 
-fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
-    let mut batch = Batch { tally: Tally::default(), records: Vec::new(), advance_bytes: chunk.advance_bytes };
+/// Room for what is on its way, in bytes.
+#[derive(Debug)]
+struct Room {
+    free_bytes: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Some of the room, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Waits until there is so much room. What needs more than there is takes all of it.
+    fn take(self: &Arc<Self>, bytes: usize) -> Share {
+        let bytes = bytes.min(IN_FLIGHT_BYTES);
+        let free = self.free_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        *free -= bytes;
+        Share { room: Arc::clone(self), bytes }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        *self.room.free_bytes.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.room.freed.notify_all();
+    }
+}
+
+/// How large a row is: an entry's texts may be as long as the entry.
+fn record_bytes(record: &Record) -> usize {
+    fn texts<R: Row>(row: &R) -> usize {
+        let length = |cell: &Cell<'_>| if let Cell::Text(text) = cell { text.len() } else { 0 };
+        ROW_BYTES + row.cells().iter().map(length).sum::<usize>()
+    }
+    match record {
+        Record::Event(row) => texts(&**row),
+        Record::Alert(row) => texts(&**row),
+        Record::Version(row) => texts(&**row),
+        Record::Quarantine(row) => texts(row),
+        Record::Watermark(row) => texts(row),
+    }
+}
+
+fn assess(chunk: &Chunk, share: Share, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
+    let (tally, records) = (Tally::default(), Vec::new());
+    let mut batch = Batch { tally, records, advance_bytes: chunk.advance_bytes, _share: share };
     for document in chunk.documents() {
         let source = || format!("{}:{}", chunk.file, document.line);
         batch.tally.entries += 1;

@@ -1,23 +1,30 @@
 //! Log files: one entry, an array of entries (`gcloud logging read --format=json`), or NDJSON; each also
 //! compressed (gzip, zstd) or in UTF-16; and the YAML that `gcloud` prints by default.
 //!
-//! A file is cut into documents without being parsed, so that one broken document costs only itself.
+//! A file is cut into documents without being parsed, so that one broken document costs only itself:
+//!
+//! ```text
+//! bytes ─▶ encoding ─▶ cut::Documents ─▶ Chunk
+//!          unpacked,    │ scan: where does what begins here end, and the next begin?
+//!          transcoded   └ kind: what is it, by how it begins?
+//! ```
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::pipeline::chunk::Chunk;
-
-pub use crate::pipeline::chunk::DOCUMENT_MAX_BYTES;
 
 mod cut;
 mod encoding;
 mod kind;
+mod scan;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use cut::Documents;
@@ -28,43 +35,71 @@ const EXCERPT_BYTES: usize = 4 << 10;
 /// A chunk is handed on at this size: some hundred entries, so that handing on costs nothing and memory stays small.
 const CHUNK_BYTES: usize = 512 << 10;
 
+/// And with this many documents, each of which may become a row of about a kilobyte: as much as the chunk itself.
+const CHUNK_DOCUMENTS: usize = 512;
+
 /// The files behind what was named: folders are walked in order of name, and only their log files are taken (`.json`,
-/// `.ndjson`, `.jsonl`, `.log`, and `.gz` or `.zst` of these).
+/// `.ndjson`, `.jsonl`, `.log`, and `.gz` or `.zst` of these). What is named may be a pipe; in folders only regular files
+/// are taken, and links to such, because a folder that is mounted from a ConfigMap holds nothing but links. What cannot be
+/// looked at is taken as it is, so that reading it tells why.
 ///
 /// # Errors
-/// When something named is not there.
+/// When nothing that was named is there.
 pub fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
+    let mut missing = None;
+    let mut found = 0;
     for input in inputs {
-        if input.as_os_str() == "-" {
-            files.push(input.clone());
-            continue;
+        match std::fs::metadata(input).with_context(|| format!("cannot read {}", input.display())) {
+            _ if input.as_os_str() == "-" => files.push(input.clone()),
+            Ok(metadata) if metadata.is_dir() => walk(input, &mut files),
+            Ok(_) => files.push(input.clone()),
+            Err(error) => {
+                files.push(input.clone());
+                missing = missing.or(Some(error));
+                continue;
+            }
         }
-        let metadata = std::fs::metadata(input).with_context(|| format!("cannot read {}", input.display()))?;
-        if metadata.is_dir() { walk(input, &mut files)? } else { files.push(input.clone()) }
+        found += 1;
     }
-    Ok(files)
+    match missing {
+        Some(error) if found == 0 => Err(error),
+        _ => Ok(files),
+    }
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let context = || format!("cannot read {}", folder.display());
-    let mut entries =
-        std::fs::read_dir(folder).with_context(context)?.collect::<io::Result<Vec<_>>>().with_context(context)?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_type().with_context(context)?.is_dir() {
-            walk(&path, files)?;
-        } else if is_log(&path) {
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = std::fs::read_dir(folder).and_then(|entries| {
+        let entry =
+            |entry: io::Result<std::fs::DirEntry>| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
+        entries.map(entry).collect::<io::Result<Vec<_>>>()
+    });
+    let Ok(mut entries) = entries else { return files.push(folder.to_owned()) };
+    entries.sort_by(|(one, _), (other, _)| one.file_name().cmp(&other.file_name()));
+    for (path, file_type) in entries {
+        // Links to folders are not followed: they may lead in circles.
+        if file_type.is_dir() {
+            walk(&path, files);
+        } else if is_log(&path) && is_regular(&path, file_type) {
             files.push(path);
         }
     }
-    Ok(())
+}
+
+/// Whether something in a folder is a regular file, or a link to one. Whatever else it is may have no end, or never begin.
+pub(crate) fn is_regular(path: &Path, file_type: FileType) -> bool {
+    let is_file = file_type.is_file()
+        || file_type.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file {
+        tracing::warn!(path = %path.display(), "skipped: it is no regular file");
+    }
+    is_file
 }
 
 fn is_log(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    [".json", ".ndjson", ".jsonl", ".log"].iter().any(|extension| uncompressed(&name).ends_with(extension))
+    let name = [".gz", ".zst"].into_iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(&name);
+    [".json", ".ndjson", ".jsonl", ".log"].iter().any(|extension| name.ends_with(extension))
 }
 
 /// The size of the files in all, in bytes as they lie on the disk; standard input counts nothing.
@@ -72,53 +107,62 @@ pub fn size_bytes(files: &[PathBuf]) -> u64 {
     files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Reads files and hands on their chunks until `take` returns false.
+/// Reads files and hands on their chunks until `take` returns false. A file that cannot be read, or breaks off, costs only
+/// what cannot be had of it.
 ///
 /// # Errors
-/// When a file cannot be read, or its compressed stream is broken; the error names it. What was handed on stays valid.
+/// When some of them could not be read to their end; the error names each. What was handed on stays valid.
 pub fn read(files: &[PathBuf], mut take: impl FnMut(Chunk) -> bool) -> Result<()> {
+    let mut failures = Vec::new();
     for file in files {
-        let context = || format!("failed to read {}", file.display());
-        let input: Box<dyn Read> = match file.as_os_str() == "-" {
-            true => Box::new(io::stdin()),
-            false => Box::new(File::open(file).with_context(context)?),
-        };
-        if !read_one(file, input, &mut take).with_context(context)? {
-            break;
+        let read = open(file).and_then(|input| read_one(file, input, &mut take));
+        match read.with_context(|| format!("failed to read {}", file.display())) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => failures.push(format!("{error:#}")),
         }
     }
-    Ok(())
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let told = failures.iter().take(FAILURES_TOLD).map(String::as_str).collect::<Vec<_>>().join("\n");
+    match failures.len().saturating_sub(FAILURES_TOLD) {
+        0 => bail!("{told}"),
+        more => bail!("{told}\nand {more} more"),
+    }
+}
+
+/// As many as a person reads before they look at the folder itself.
+const FAILURES_TOLD: usize = 20;
+
+fn open(file: &Path) -> io::Result<Box<dyn Read>> {
+    if file.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(File::open(file)?))
 }
 
 fn read_one(file: &Path, input: Box<dyn Read>, take: &mut impl FnMut(Chunk) -> bool) -> io::Result<bool> {
     let counted = Arc::new(AtomicU64::new(0));
     let text = encoding::text(Box::new(Counted { input, count: Arc::clone(&counted) }))?;
-    let mut documents = Documents::new(text, lines_by_name(file))?;
+    let mut documents = Documents::new(text);
     let name: Arc<str> = file.to_string_lossy().into();
     let mut advanced = 0;
     loop {
         let mut chunk = Chunk::new(Arc::clone(&name));
-        while chunk.bytes.len() < CHUNK_BYTES && documents.next_into(&mut chunk)? {}
-        if chunk.documents.is_empty() {
-            return Ok(true);
+        let is_more = documents.fill(&mut chunk);
+        if !chunk.documents.is_empty() {
+            let read = counted.load(Ordering::Relaxed);
+            chunk.advance_bytes = read - advanced;
+            advanced = read;
+            if !take(chunk) {
+                return Ok(false);
+            }
         }
-        let read = counted.load(Ordering::Relaxed);
-        chunk.advance_bytes = read - advanced;
-        advanced = read;
-        if !take(chunk) {
-            return Ok(false);
+        if !is_more {
+            return documents.failure().map_or(Ok(true), Err);
         }
     }
-}
-
-/// A file's name without how it is compressed.
-fn uncompressed(name: &str) -> &str {
-    [".gz", ".zst"].into_iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
-}
-
-fn lines_by_name(file: &Path) -> bool {
-    let name = file.to_string_lossy();
-    [".ndjson", ".jsonl"].iter().any(|extension| uncompressed(&name).ends_with(extension))
 }
 
 struct Counted {

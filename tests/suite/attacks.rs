@@ -22,7 +22,7 @@ pub fn knob() -> usize {
 pub fn limited(mib: u64, args: &[&str]) -> Command {
     let mut command = Command::new("prlimit");
     command.arg(format!("--data={}", mib << 20)).arg("--").arg(env!("CARGO_BIN_EXE_pedwatch")).args(args);
-    command.current_dir(root()).env_remove("PEDWATCH_CONFIG").env_remove("RUST_LOG");
+    command.current_dir(root()).env_remove("PEDWATCH_CONFIG").env_remove("RUST_LOG").env_remove("PEDWATCH_TEST_ATTACK");
     command
 }
 

@@ -17,8 +17,11 @@ const NAMES: [&str; 4] = ["insertid", "logname", "protopayload", "protopayloadau
 pub(super) fn is_of_entries(head: &str) -> bool {
     head.lines().any(|line| {
         let (name, rest) = line.strip_prefix("- ").unwrap_or(line).split_once(':').unwrap_or_default();
-        let name = members::fold(name.trim_matches(['"', '\'']));
-        NAMES.contains(&name.as_str()) && (rest.is_empty() || rest.starts_with([' ', '\t']))
+        let bare = name.trim_matches(['"', '\'']);
+        // A line of JSON that is broken or not indented is no YAML.
+        let is_json = name.len() - bare.len() == 1 || name != bare && rest.trim_end().ends_with(',');
+        let name = members::fold(bare);
+        NAMES.contains(&name.as_str()) && !is_json && (rest.is_empty() || rest.starts_with([' ', '\t']))
     })
 }
 

@@ -1,282 +1,475 @@
-//! Cuts a stream into documents.
+//! Cuts a stream into documents: which these are is told by the bytes alone, document for document, wherever reads end.
+//!
+//! A document that is broken is handed on as it lies there, up to where the next one begins (see [`super::scan`]), so that
+//! it costs only itself. Where brackets and lines tell nothing, as in an array on one line, documents are recognised by how
+//! they begin: alike, or as log entries do.
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr_iter, memrchr};
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
 
-use super::EXCERPT_BYTES;
-use super::kind::{self, Kind};
+use super::kind;
+use super::scan::{Found, Scan};
 use super::window::Window;
-use crate::audit::DecodeError;
-use crate::audit::forms;
+use super::{CHUNK_BYTES, CHUNK_DOCUMENTS, EXCERPT_BYTES};
+use crate::audit::{DecodeError, forms};
 use crate::pipeline::chunk::{Chunk, DOCUMENT_MAX_BYTES, Span};
 
-/// How much of a file its kind is told by: some entries, and many lines of anything else.
-const FILE_HEAD_BYTES: usize = 64 << 10;
+/// How much of a text is looked at to tell whether it is YAML of log entries, and how far from the left documents begin.
+const TEXT_HEAD_BYTES: usize = 64 << 10;
 
 /// How much of a document is looked at before it is cut: where a page's array begins, and what names an event of the
 /// API server's own audit log, are in its first members.
 const DOCUMENT_HEAD_BYTES: usize = 1 << 10;
 
+/// How much is looked at behind a document: what follows a comma there may stand on another line, indented.
+const BEHIND_BYTES: usize = 256;
+
+/// Longest rest of a page behind its array. There is a token in it.
+const PAGE_REST_BYTES: usize = 4 << 10;
+
 /// Cuts a stream into documents.
 pub(super) struct Documents<R> {
     input: Window<R>,
-    kind: Kind,
     line: u64,
+    /// How much of the present line is passed, and where its first character stood.
+    column: usize,
+    first_column: Option<usize>,
+    /// Arrays that are open around the documents.
+    arrays: usize,
     /// Inside the array of a page, whose members are the documents.
     in_page: bool,
+    /// How far from the left the last document began.
+    margin: Option<usize>,
+    /// The first key of the last document.
+    key: Vec<u8>,
+    lost: Option<Lost>,
+    is_yaml: bool,
     /// A refused document stands for all others of its kind, and was handed on.
     refused: bool,
+    file: File,
+}
+
+/// What is known of the file as a whole.
+#[derive(Default)]
+struct File {
+    /// How it begins, and on which line.
+    beginning: Vec<u8>,
+    line: u64,
+    /// It holds a document that is whole, so that what is broken in it is broken by itself.
+    is_readable: bool,
+    /// That nothing in it can be read was handed on.
+    is_refused: bool,
+    /// It holds what is no JSON, and more than a word of it.
+    holds_text: bool,
+    /// It holds something that is broken.
+    holds_broken: bool,
+}
+
+/// What is left of a stretch that is broken, in which documents may lie.
+#[derive(Clone, Copy)]
+struct Lost {
+    bytes: usize,
+    was_cut: bool,
+}
+
+/// How far a document goes.
+enum Extent {
+    Whole(usize),
+    Broken(usize),
+    /// Longer than any document may be.
+    Long,
 }
 
 impl<R: Read> Documents<R> {
-    pub(super) fn new(mut input: Window<R>, named_lines: bool) -> io::Result<Self> {
-        if input.head(3)?.starts_with(b"\xef\xbb\xbf") {
-            input.consume(3);
+    pub(super) fn new(input: Window<R>) -> Self {
+        Documents {
+            input,
+            line: 1,
+            column: 0,
+            first_column: None,
+            arrays: 0,
+            in_page: false,
+            margin: None,
+            key: Vec::new(),
+            lost: None,
+            is_yaml: false,
+            refused: false,
+            file: File::default(),
         }
-        let kind = kind::of(input.head(FILE_HEAD_BYTES)?, named_lines);
-        Ok(Documents { input, kind, line: 1, in_page: false, refused: false })
     }
 
-    /// Appends the next document to the chunk; false at the end.
-    pub(super) fn next_into(&mut self, chunk: &mut Chunk) -> io::Result<bool> {
-        while self.skip_to_document()? {
-            let start = chunk.bytes.len();
-            match &self.kind {
-                Kind::Other(_) if self.refused => return Ok(false),
-                Kind::Other(error) => {
-                    let error = error.clone();
-                    self.refuse_file(chunk, error)?;
-                    return Ok(true);
-                }
-                Kind::Yaml => {
-                    self.take(chunk, None)?;
-                    return Ok(true);
-                }
-                Kind::Lines | Kind::Nested => {}
-            }
-            let head = self.input.head(DOCUMENT_HEAD_BYTES)?;
-            if let Some(array) = forms::begins_a_page(head).filter(|_| !self.in_page) {
-                self.pass(array)?;
-                self.in_page = true;
-                continue;
-            }
-            let refused = kind::refused_once(head);
-            let is_first = refused.is_none() || !std::mem::replace(&mut self.refused, true);
-            self.take(chunk, refused)?;
-            // Client libraries dump `[entries, null, page]`.
-            let is_null = self.kind == Kind::Nested && chunk.bytes.get(start..) == Some(b"null");
-            if is_first && !is_null {
-                return Ok(true);
-            }
-            chunk.documents.pop();
-            chunk.bytes.truncate(start);
-        }
-        Ok(false)
+    /// Why the stream ended before its end; once.
+    pub(super) fn failure(&mut self) -> Option<io::Error> {
+        self.input.failure()
     }
 
-    /// Hands on how the file begins, for all of it.
-    fn refuse_file(&mut self, chunk: &mut Chunk, error: DecodeError) -> io::Result<()> {
-        chunk.bytes.extend_from_slice(self.input.head(EXCERPT_BYTES)?);
-        chunk.documents.push(Span { end: chunk.bytes.len(), line: self.line, too_large: None, refused: Some(error) });
-        self.refused = true;
-        Ok(())
+    /// Fills a chunk with the next documents; false when there are no more. A file in which nothing can be read is one
+    /// document, refused; that it is one is told by a chunk of it, or by its end.
+    pub(super) fn fill(&mut self, chunk: &mut Chunk) -> bool {
+        let mut is_more = true;
+        while is_more && chunk.bytes.len() < CHUNK_BYTES && chunk.documents.len() < CHUNK_DOCUMENTS {
+            is_more = self.next_into(chunk);
+        }
+        let File { is_readable, holds_text, holds_broken, .. } = self.file;
+        if !is_readable && (holds_text || holds_broken && chunk.documents.len() > 1) && !chunk.documents.is_empty() {
+            self.refuse_file(chunk);
+        }
+        is_more
     }
 
-    /// Appends the document that begins here.
-    fn take(&mut self, chunk: &mut Chunk, refused: Option<DecodeError>) -> io::Result<()> {
-        let (line, start) = (self.line, chunk.bytes.len());
-        let mut end = End::new(&self.kind, self.in_page);
-        let mut size = 0_u64;
-        while let Some(part) = end.next_part(&mut self.input)? {
-            let bytes = self.input.peek(1)?.get(..part).unwrap_or_default();
-            size += part as u64;
-            if size <= DOCUMENT_MAX_BYTES as u64 {
-                chunk.bytes.extend_from_slice(bytes);
+    /// Hands on how the file begins, for all of it; once.
+    fn refuse_file(&mut self, chunk: &mut Chunk) {
+        chunk.documents.clear();
+        chunk.bytes.clear();
+        if std::mem::replace(&mut self.file.is_refused, true) {
+            return;
+        }
+        let File { beginning, line, .. } = &self.file;
+        chunk.bytes.extend_from_slice(beginning.trim_ascii_end());
+        let refused = Some(kind::archive(beginning).unwrap_or_else(|| kind::of_nothing(beginning)));
+        chunk.documents.push(Span { end: chunk.bytes.len(), line: *line, too_large: None, refused });
+    }
+
+    /// Appends what comes next to the chunk, if it is a document; false at the end.
+    fn next_into(&mut self, chunk: &mut Chunk) -> bool {
+        if let Some(lost) = self.lost.take() {
+            self.cut_lost(lost, chunk);
+            return true;
+        }
+        if !self.skip() {
+            return false;
+        }
+        if self.file.line == 0 {
+            let beginning = self.input.head(EXCERPT_BYTES).to_vec();
+            self.file = File { beginning, line: self.line, ..File::default() };
+            if let Some(error) = kind::archive(&self.file.beginning) {
+                self.hand_on(EXCERPT_BYTES, Some(error), chunk);
+                return false;
             }
-            self.pass(part)?;
         }
-        let too_large = (size > DOCUMENT_MAX_BYTES as u64).then_some(size);
-        if too_large.is_some() {
-            chunk.bytes.truncate(start + EXCERPT_BYTES);
+        let is_member = self.is_member();
+        let head = self.input.head(DOCUMENT_HEAD_BYTES);
+        match head.first() {
+            Some(b'{') if kind::begins_object(head) != Some(false) => self.object(chunk),
+            Some(b'"') => self.json(None, chunk),
+            Some(0) => self.hole(chunk),
+            _ => match kind::scalar(head).filter(|_| is_member) {
+                // Client libraries dump `[entries, null, page]`.
+                Some(bytes) if head.starts_with(b"null") => self.pass(bytes),
+                Some(bytes) => self.hand_on(bytes, None, chunk),
+                None => self.text(chunk),
+            },
         }
-        while chunk.bytes.len() > start && chunk.bytes.last().is_some_and(u8::is_ascii_whitespace) {
-            chunk.bytes.pop();
-        }
-        chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large, refused });
-        Ok(())
+        true
     }
 
-    /// Skips what is between documents: space, and the brackets and commas of an array around them.
-    fn skip_to_document(&mut self) -> io::Result<bool> {
+    fn is_member(&self) -> bool {
+        self.arrays > 0 || self.in_page
+    }
+
+    /// Skips what is between documents: space, and the commas and brackets of arrays around them. False at the end.
+    fn skip(&mut self) -> bool {
         loop {
-            let (is_nested, in_page) = (self.kind == Kind::Nested, self.in_page);
-            let between = |byte: &u8| {
-                byte.is_ascii_whitespace()
-                    || in_page && *byte == b','
-                    || is_nested && matches!(byte, b'[' | b']' | b',')
-            };
-            let shown = self.input.peek(1)?;
-            if shown.is_empty() {
-                return Ok(false);
-            }
-            let stops = |byte: &u8| !between(byte) || in_page && matches!(byte, b'[' | b']');
-            let skip = shown.iter().position(stops).unwrap_or(shown.len());
-            let stop = shown.get(skip).copied();
-            self.pass(skip)?;
-            match stop {
-                Some(b']') if in_page => self.leave_page()?,
-                Some(_) => return Ok(true),
-                None => {}
+            let shown = self.input.peek(1);
+            let skip = shown.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b',');
+            match skip.and_then(|at| shown.get(at)).copied() {
+                None if shown.is_empty() => return false,
+                None => {
+                    let all = shown.len();
+                    self.pass(all);
+                }
+                Some(bracket) => {
+                    self.pass(skip.unwrap_or_default());
+                    match bracket {
+                        b'[' if kind::begins_an_array(self.input.head(BEHIND_BYTES)) => {
+                            self.pass(1);
+                            self.arrays += 1;
+                        }
+                        b']' if self.in_page => self.leave_page(),
+                        b']' => {
+                            self.pass(1);
+                            self.arrays = self.arrays.saturating_sub(1);
+                        }
+                        // The mark with which some begin a text, also in the middle of several.
+                        0xef if self.input.head(3) == b"\xef\xbb\xbf" => self.pass(3),
+                        _ => return true,
+                    }
+                }
             }
         }
     }
 
     /// Passes over what a page has behind its array.
-    fn leave_page(&mut self) -> io::Result<()> {
-        self.pass(1)?;
+    fn leave_page(&mut self) {
+        self.pass(1);
         self.in_page = false;
-        let mut end = End::Brackets { scanner: Scanner { depth: 1, ..Scanner::default() }, is_done: false };
-        while let Some(part) = end.next_part(&mut self.input)? {
-            self.pass(part)?;
-        }
-        Ok(())
-    }
-
-    fn pass(&mut self, bytes: usize) -> io::Result<()> {
-        let passed = self.input.peek(1)?.get(..bytes).unwrap_or_default();
-        self.line += memchr_iter(b'\n', passed).count() as u64;
-        self.input.consume(bytes);
-        Ok(())
-    }
-}
-
-/// Looks for the end of a document, part by part.
-enum End {
-    Line {
-        is_done: bool,
-    },
-    Brackets {
-        scanner: Scanner,
-        is_done: bool,
-    },
-    /// The line `---`, which belongs to the next one.
-    Divider {
-        lines: u64,
-    },
-}
-
-impl End {
-    fn new(kind: &Kind, in_page: bool) -> Self {
-        match kind {
-            Kind::Lines if !in_page => End::Line { is_done: false },
-            Kind::Yaml => End::Divider { lines: 0 },
-            _ => End::Brackets { scanner: Scanner::default(), is_done: false },
-        }
-    }
-
-    /// How much of what is shown still belongs to the document; `None` at its end.
-    fn next_part(&mut self, input: &mut Window<impl Read>) -> io::Result<Option<usize>> {
-        let (is_done, end): (&mut bool, _) = match self {
-            End::Line { is_done: true } | End::Brackets { is_done: true, .. } => return Ok(None),
-            End::Line { is_done } => (is_done, memchr(b'\n', input.peek(1)?).map(|at| at + 1)),
-            End::Brackets { scanner, is_done } => (is_done, scanner.end_in(input.peek(1)?)),
-            End::Divider { lines } => return Self::next_line(lines, input),
+        let rest = self.input.head(PAGE_REST_BYTES);
+        let behind = rest.trim_ascii_start();
+        let is_rest = match behind.split_first() {
+            Some((b',', members)) => members.trim_ascii_start().starts_with(b"\""),
+            first => matches!(first, Some((b'}', _))),
         };
-        *is_done = end.is_some();
-        let shown = input.peek(1)?.len();
-        Ok(Some(end.unwrap_or(shown)).filter(|&part| part > 0))
-    }
-
-    /// A line of YAML, or as much of a longer one as is shown.
-    fn next_line(lines: &mut u64, input: &mut Window<impl Read>) -> io::Result<Option<usize>> {
-        let shown = input.peek(4)?;
-        if shown.is_empty() || *lines > 0 && kind::divides_yaml(shown.get(..4).unwrap_or(shown)) {
-            return Ok(None);
+        if is_rest && let Found::Whole(end) = Scan::inside().run(rest, true) {
+            let object = [b"{\"\":0", rest.get(..end).unwrap_or_default()].concat();
+            if serde_json::from_slice::<IgnoredAny>(&object).is_ok() {
+                self.pass(end);
+            }
         }
-        *lines += 1;
-        Ok(Some(memchr(b'\n', shown).map_or(shown.len(), |at| at + 1)))
     }
-}
 
-/// Follows brackets and strings until the outermost bracket closes.
-#[derive(Default)]
-pub(super) struct Scanner {
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-}
+    fn object(&mut self, chunk: &mut Chunk) {
+        let head = self.input.head(DOCUMENT_HEAD_BYTES);
+        // No entry begins like a page, but a broken page may leave its array open.
+        if let Some(array) = forms::begins_a_page(head).filter(|_| !self.in_page || self.first_column.is_none()) {
+            self.pass(array);
+            self.in_page = true;
+            return;
+        }
+        let refused = forms::begins_a_kubernetes_event(head).then(forms::kubernetes_event);
+        self.json(refused, chunk);
+    }
 
-impl Scanner {
-    /// Where the document ends in this part of it (just behind its last byte), if it does.
-    pub(super) fn end_in(&mut self, part: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while let Some(&byte) = part.get(at) {
-            if self.escaped {
-                self.escaped = false;
-            } else if self.in_string {
-                // Strings are most of a document, so they are skipped a register at a time.
-                at += memchr2(b'"', b'\\', part.get(at..)?)?;
-                self.in_string = part.get(at) != Some(&b'"');
-                self.escaped = self.in_string;
-            } else {
-                match byte {
-                    b'"' => self.in_string = true,
-                    b'{' | b'[' => self.depth += 1,
-                    // Something that is neither object nor array ends at its line, or with the array around it.
-                    b'\n' | b',' | b']' if self.depth == 0 => return Some(at.max(1)),
-                    b'}' | b']' => {
-                        self.depth = self.depth.saturating_sub(1);
-                        if self.depth == 0 {
-                            return Some(at + 1);
-                        }
-                    }
-                    _ => {}
+    /// Hands on the object or string that begins here.
+    fn json(&mut self, refused: Option<DecodeError>, chunk: &mut Chunk) {
+        // Behind a bracket or a comma on the same line, the line's own margin counts.
+        let margin = self.first_column.map_or(self.column, |column| column + 1);
+        self.margin = Some(margin);
+        self.key.clear();
+        self.key.extend(kind::first_key(self.input.head(DOCUMENT_HEAD_BYTES)).unwrap_or_default());
+        match self.extent(Scan::json(margin)) {
+            Extent::Whole(bytes) if is_of_several(self.input.head(bytes), &self.key) => self.lose(bytes),
+            Extent::Whole(bytes) => {
+                self.file.is_readable = self.file.is_readable || is_readable(self.input.head(bytes));
+                match refused.is_some() && std::mem::replace(&mut self.refused, true) {
+                    true => self.pass(bytes),
+                    false => self.hand_on(bytes, refused, chunk),
                 }
             }
-            at += 1;
+            Extent::Broken(bytes) => self.lose(bytes),
+            Extent::Long => {
+                let shown = self.input.head(DOCUMENT_MAX_BYTES);
+                match next_document(shown, &self.key) {
+                    Some(_) => self.lose(DOCUMENT_MAX_BYTES),
+                    None => self.hand_on_long(Scan::json(margin), chunk),
+                }
+            }
         }
-        None
+    }
+
+    /// Hands on what is not JSON, up to where JSON begins; YAML of log entries document by document.
+    fn text(&mut self, chunk: &mut Chunk) {
+        let head = self.input.head(TEXT_HEAD_BYTES);
+        self.is_yaml |= kind::begins_yaml(head);
+        let margin = *self.margin.get_or_insert_with(|| kind::margin(head));
+        let scan = || Scan::text(if self.is_yaml { 0 } else { margin }, self.is_yaml);
+        let (scan, long) = (scan(), scan());
+        match self.extent(scan) {
+            Extent::Whole(bytes) | Extent::Broken(bytes) if self.is_yaml => {
+                self.file.is_readable = true;
+                self.hand_on(bytes, None, chunk);
+            }
+            Extent::Whole(bytes) | Extent::Broken(bytes) => {
+                self.file.holds_text |= !kind::is_a_word(self.input.head(bytes.min(EXCERPT_BYTES)));
+                self.lose(bytes);
+            }
+            Extent::Long => {
+                self.file.holds_text = true;
+                self.hand_on_long(long, chunk);
+            }
+        }
+    }
+
+    /// Hands on zeros, which a crash or a log that is emptied under its writer leaves, as one document.
+    fn hole(&mut self, chunk: &mut Chunk) {
+        let (line, mut size_bytes) = (self.line, 0);
+        loop {
+            let shown = self.input.peek(1);
+            let zeros = shown.iter().position(|byte| *byte != 0).unwrap_or(shown.len());
+            if zeros == 0 {
+                break;
+            }
+            size_bytes += zeros;
+            self.pass(zeros);
+        }
+        chunk.bytes.resize(chunk.bytes.len() + size_bytes.min(EXCERPT_BYTES), 0);
+        self.file.holds_broken = true;
+        let refused = (size_bytes > EXCERPT_BYTES).then(|| kind::hole(size_bytes));
+        chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large: None, refused });
+    }
+
+    /// How far what begins here goes.
+    fn extent(&mut self, mut scan: Scan) -> Extent {
+        let mut seen = 0;
+        loop {
+            let shown = self.input.peek(seen + 1);
+            let is_all = shown.len() <= seen;
+            let found = scan.run(shown, is_all);
+            seen = shown.len();
+            match found {
+                Found::More if is_all && seen <= DOCUMENT_MAX_BYTES => return Extent::Broken(seen),
+                Found::More if seen <= DOCUMENT_MAX_BYTES => {}
+                Found::Whole(end) | Found::Next(end) if end > DOCUMENT_MAX_BYTES => return Extent::Long,
+                Found::More => return Extent::Long,
+                Found::Next(end) => return Extent::Broken(end),
+                Found::Whole(end) if self.may_end(end) => return Extent::Whole(end),
+                Found::Whole(end) => {
+                    let shown = self.input.peek(seen);
+                    scan.lose(end, shown);
+                    seen = shown.len().saturating_sub(1).max(end);
+                }
+            }
+        }
+    }
+
+    /// Whether a document may end here. One that is broken may seem to, with its rest behind it; in an array, what stands
+    /// behind a comma may as well be left of the next one.
+    fn may_end(&mut self, end: usize) -> bool {
+        let is_member = self.is_member();
+        let shown = self.input.head(end + BEHIND_BYTES);
+        let is_object = shown.starts_with(b"{");
+        let behind = shown.get(end..).unwrap_or_default();
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0);
+        let rest = behind.iter().position(|byte| !is_space(byte)).and_then(|at| behind.get(at..)).unwrap_or_default();
+        match rest.split_first() {
+            None | Some((b'\n' | b']' | b'[', _)) => true,
+            Some((b'{', _)) => kind::begins_object(rest) != Some(false),
+            Some((b',', _)) if is_object && is_member => true,
+            Some((b',', next)) => match next.trim_ascii_start() {
+                [b'"', next @ ..] => next.starts_with(b"{"),
+                [b'}' | b':', ..] => false,
+                _ => true,
+            },
+            Some((behind, _)) => is_object && !is_member && !matches!(behind, b'"' | b'}' | b':'),
+        }
+    }
+
+    fn lose(&mut self, bytes: usize) {
+        self.file.holds_broken = true;
+        self.lost = Some(Lost { bytes, was_cut: false });
+    }
+
+    /// Hands on what stands before the next document in a stretch that is broken. The last of them may go on behind it, so
+    /// it is looked at anew.
+    fn cut_lost(&mut self, lost: Lost, chunk: &mut Chunk) {
+        let shown = self.input.head(lost.bytes);
+        match next_document(shown, kind::first_key(shown).unwrap_or(&self.key)) {
+            Some(at) => {
+                let piece = shown.get(..at).unwrap_or_default();
+                // What is whole ends where its brackets do, and what is left behind it is a piece of its own.
+                let end = match Scan::json(0).run(piece, true) {
+                    Found::Whole(end) if end < bare(piece).len() && piece.get(..end).is_some_and(is_readable) => end,
+                    _ => at,
+                };
+                let is_proof = || piece.get(..end).is_some_and(|piece| is_readable(bare(piece)));
+                self.file.is_readable = self.file.is_readable || is_proof();
+                self.hand_on(end, None, chunk);
+                self.lost = Some(Lost { bytes: lost.bytes - end, was_cut: true });
+            }
+            None if lost.was_cut => {}
+            None => self.hand_on(lost.bytes, None, chunk),
+        }
+    }
+
+    /// Appends this much as a document.
+    fn hand_on(&mut self, bytes: usize, refused: Option<DecodeError>, chunk: &mut Chunk) {
+        let shown = self.input.head(bytes);
+        let bytes = shown.len();
+        chunk.bytes.extend_from_slice(bare(shown));
+        chunk.documents.push(Span { end: chunk.bytes.len(), line: self.line, too_large: None, refused });
+        self.pass(bytes);
+    }
+
+    /// Appends how a document begins that is longer than any may be, and what tells it from others that begin alike.
+    fn hand_on_long(&mut self, mut scan: Scan, chunk: &mut Chunk) {
+        let line = self.line;
+        chunk.bytes.extend_from_slice(self.input.head(EXCERPT_BYTES));
+        let (mut digest, mut size_bytes, mut seen) = (Sha256::new(), 0_u64, 0);
+        loop {
+            let shown = self.input.peek(seen + 1);
+            let is_all = shown.len() <= seen;
+            let (bytes, is_end) = match scan.run(shown, is_all) {
+                Found::Whole(end) | Found::Next(end) => (end, true),
+                Found::More if is_all => (shown.len(), true),
+                Found::More => (scan.pass(), false),
+            };
+            digest.update(shown.get(..bytes).unwrap_or_default());
+            size_bytes += bytes as u64;
+            seen = shown.len() - bytes;
+            self.pass(bytes);
+            if is_end {
+                break;
+            }
+        }
+        // A line counts with its end.
+        if self.input.head(1) == b"\n" {
+            size_bytes += 1;
+            self.pass(1);
+        }
+        let digest = hex::encode(digest.finalize());
+        chunk.bytes.extend_from_slice(format!(" … {size_bytes} bytes in all, SHA-256 {digest}").as_bytes());
+        let too_large = Some(size_bytes);
+        chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large, refused: None });
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        let passed = self.input.head(bytes);
+        self.line += memchr_iter(b'\n', passed).count() as u64;
+        let on_this_line = match memrchr(b'\n', passed) {
+            Some(end) => {
+                (self.column, self.first_column) = (0, None);
+                passed.get(end + 1..).unwrap_or_default()
+            }
+            None => passed,
+        };
+        if self.first_column.is_none() {
+            let first = on_this_line.iter().position(|byte| !byte.is_ascii_whitespace());
+            self.first_column = first.map(|at| self.column + at);
+        }
+        self.column += on_this_line.len();
+        self.input.consume(bytes);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::chunk::Document;
+/// Whether something can be read here: an object that holds something, or a text of one. By its brackets alone, noise may
+/// seem to be one.
+fn is_readable(document: &[u8]) -> bool {
+    let is_object = |text: &[u8]| kind::first_key(text).is_some() && serde_json::from_slice::<IgnoredAny>(text).is_ok();
+    is_object(document) || serde_json::from_slice::<String>(document).is_ok_and(|text| is_object(text.as_bytes()))
+}
 
-    struct Short<'t>(&'t [u8]);
+/// Whether what seems whole by its brackets is some documents, the first of them broken. Only what seems to hold another
+/// one is worth the parsing that tells it from one in which objects are alike.
+fn is_of_several(document: &[u8], key: &[u8]) -> bool {
+    next_document(document, key).is_some() && serde_json::from_slice::<IgnoredAny>(document).is_err()
+}
 
-    impl Read for Short<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let short = buffer.len().min(7);
-            self.0.read(&mut buffer[..short])
+/// Where the next document begins in a stretch that is broken: behind zeros, or where a member of an array or a line
+/// begins with the same key as the last one, or with one that log entries begin with.
+fn next_document(lost: &[u8], key: &[u8]) -> Option<usize> {
+    memchr_iter(b'{', lost).skip_while(|at| *at == 0).find(|&at| {
+        let Some(found) = lost.get(at..).and_then(kind::first_key) else { return false };
+        let before = lost.get(..at).unwrap_or_default();
+        match before.trim_ascii_end().last() {
+            _ if before.last() == Some(&0) => true,
+            // A value, or what somebody wrote before each line.
+            Some(b':') if !begins_a_line(before) => false,
+            Some(b',' | b'}') if found == key => true,
+            _ => forms::ENTRY_KEYS.contains(&found),
         }
-    }
+    })
+}
 
-    fn documents(text: &[u8]) -> Vec<(u64, String)> {
-        // Short reads: a document must not depend on where they end.
-        let mut documents = Documents::new(Window::new(Short(text)), false).expect("readable");
-        let mut chunk = Chunk::new("x".into());
-        while documents.next_into(&mut chunk).expect("readable") {}
-        let text = |document: Document<'_>| String::from_utf8_lossy(document.bytes).into_owned();
-        chunk.documents().map(|document| (document.line, text(document))).collect()
-    }
+fn begins_a_line(before: &[u8]) -> bool {
+    before.iter().rfind(|byte| !matches!(byte, b' ' | b'\t')).is_none_or(|byte| *byte == b'\n')
+}
 
-    #[test]
-    fn every_form_is_cut_into_its_documents() {
-        let two = [(1, r#"{"a":"}\"{"}"#.to_owned()), (2, r#"{"b":[]}"#.to_owned())];
-        assert_eq!(documents(b"{\"a\":\"}\\\"{\"}\r\n{\"b\":[]}\n"), two);
-        assert_eq!(documents(b"\xef\xbb\xbf[{\"a\":\"}\\\"{\"},\n{\"b\":[]}]"), two);
-        assert_eq!(documents(b"{\n \"a\": {}\n}\n{\n}"), [(1, "{\n \"a\": {}\n}".to_owned()), (4, "{\n}".to_owned())]);
-        assert_eq!(documents(b" \n\n"), []);
-        assert_eq!(documents(b"[1, 2]").len(), 2);
-    }
-
-    #[test]
-    fn a_broken_line_costs_only_itself() {
-        assert_eq!(documents(b"{\"a\":\n{\"b\":1}\n{\"c\":").len(), 3);
-        assert_eq!(documents(b"oops\n{\"b\":1}\n"), [(1, "oops".to_owned()), (2, "{\"b\":1}".to_owned())]);
-        assert_eq!(documents(b"[{\"a\":1},{\"b\":"), [(1, "{\"a\":1}".to_owned()), (1, "{\"b\":".to_owned())]);
-    }
+/// A document without what stands between it and the next one.
+fn bare(document: &[u8]) -> &[u8] {
+    let is_between = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']' | 0);
+    let end = document.iter().rposition(|byte| !is_between(byte)).map_or(0, |last| last + 1);
+    let bare = document.get(..end).unwrap_or_default();
+    if bare.ends_with(b"}") { bare } else { document.trim_ascii_end() }
 }

@@ -14,10 +14,14 @@ const HEAD_BYTES: usize = 64;
 /// How much UTF-16 is transcoded at a time.
 const TRANSCODE_BYTES: usize = 64 << 10;
 
+/// How much is given to the zstd decoder at a time. What it has unpacked of a piece in which it meets something broken is
+/// lost, so pieces are small beside a block (128 KiB).
+const ZSTD_BYTES: usize = 8 << 10;
+
 /// The text of a file, as UTF-8 if it is text at all.
 pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
     let mut plain = unpacked(input)?;
-    let decoder = match utf16(plain.head(HEAD_BYTES)?) {
+    let decoder = match utf16(plain.head(HEAD_BYTES)) {
         Some(encoding) => encoding.new_decoder_with_bom_removal(),
         None => return Ok(plain),
     };
@@ -28,10 +32,12 @@ pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
 /// wants more than 128 MiB of memory (`--long` above 27) is refused by the decoder.
 fn unpacked(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
     let mut raw = Window::new(input);
-    let unpacked: Box<dyn Read> = match raw.head(4)? {
+    let unpacked: Box<dyn Read> = match raw.head(4) {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(io::BufReader::new(raw))),
         // A frame, or one to be skipped, which parallel compressors put first.
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Box::new(zstd::stream::read::Decoder::new(raw)?),
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(io::BufReader::with_capacity(ZSTD_BYTES, raw))?)
+        }
         _ => return Ok(raw),
     };
     Ok(Window::new(unpacked))
@@ -67,8 +73,8 @@ struct Transcoded<R> {
 }
 
 impl<R: Read> Transcoded<R> {
-    fn transcode(&mut self) -> io::Result<()> {
-        let shown = self.input.peek(1)?;
+    fn transcode(&mut self) {
+        let shown = self.input.peek(1);
         self.ended = shown.is_empty();
         let raw = shown.get(..shown.len().min(TRANSCODE_BYTES)).unwrap_or_default();
         let room = self.decoder.max_utf8_buffer_length(raw.len()).unwrap_or(4 * TRANSCODE_BYTES);
@@ -78,14 +84,18 @@ impl<R: Read> Transcoded<R> {
         self.text.truncate(written);
         self.at = 0;
         self.input.consume(read);
-        Ok(())
     }
 }
 
 impl<R: Read> Read for Transcoded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.text.len() && !self.ended {
-            self.transcode()?;
+            self.transcode();
+        }
+        if self.at == self.text.len()
+            && let Some(error) = self.input.failure()
+        {
+            return Err(error);
         }
         let mut rest = self.text.get(self.at..).unwrap_or_default();
         let read = rest.read(buffer)?;

@@ -3,79 +3,87 @@
 use crate::audit::DecodeError;
 use crate::audit::forms;
 
-/// How a file is cut into documents.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Kind {
-    /// Every line is a document, whatever it holds.
-    Lines,
-    /// Documents end where their brackets close; they may be the members of an array.
-    Nested,
-    /// Documents end before the next line `---`.
-    Yaml,
-    /// Nothing in it can be read: one document, refused.
-    Other(DecodeError),
-}
-
-/// Tells a file's kind by its beginning. A file that is named after lines is cut into lines, if its first is JSON.
-pub(super) fn of(head: &[u8], named_lines: bool) -> Kind {
-    let text = head.trim_ascii_start();
-    match text.first() {
-        None => Kind::Lines,
-        Some(b'{') if named_lines => Kind::Lines,
-        Some(b'{') => object_or_lines(text),
-        Some(b'[') if named_lines => Kind::Lines,
-        Some(b'[') if begins_an_array(text) => Kind::Nested,
-        Some(b'"') => Kind::Lines,
-        _ => no_json(head),
-    }
-}
-
-/// Tells NDJSON from one document over many lines.
-fn object_or_lines(text: &[u8]) -> Kind {
-    let Some(end) = memchr::memchr(b'\n', text) else { return Kind::Nested };
-    let (first, rest) = text.split_at(end);
-    // A broken first line must not swallow the others: no formatter puts an inner brace at the start of a line.
-    let next_is_a_document = rest.iter().find(|byte| !matches!(byte, b'\n' | b'\r')) == Some(&b'{');
-    let is_whole = super::cut::Scanner::default().end_in(first).is_some();
-    if is_whole || next_is_a_document { Kind::Lines } else { Kind::Nested }
-}
-
-/// A bracket also begins the lines of many logs: `[2026-11-20 09:00:04] …`.
-fn begins_an_array(text: &[u8]) -> bool {
-    let inner = text.get(1..).unwrap_or_default().trim_ascii_start();
+/// Whether an array of documents begins here. A bracket also begins the lines of many logs: `[2026-11-20 09:00:04] …`.
+pub(super) fn begins_an_array(head: &[u8]) -> bool {
+    let inner = head.get(1..).unwrap_or_default().trim_ascii_start();
     match inner.first() {
         None | Some(b'{' | b'[' | b']' | b'"') => true,
-        _ => {
-            let end = inner.iter().position(|byte| matches!(byte, b',' | b']' | b'\n')).unwrap_or(inner.len());
-            inner.get(..end).is_some_and(|value| serde_json::from_slice::<serde_json::Value>(value).is_ok())
-        }
+        _ => scalar(inner).is_some(),
     }
 }
 
-fn no_json(head: &[u8]) -> Kind {
-    if let Some(name) = magic(head) {
-        return other(name);
-    }
-    let Ok(text) = std::str::from_utf8(whole_characters(head)) else {
-        return text_or_lines(head, "text in an encoding that is not UTF-8");
-    };
-    if forms::begins_yaml(text) {
-        return Kind::Yaml;
-    }
-    text_or_lines(head, looks_like(text))
+/// How long the number or word is that stands here as a value of its own.
+pub(super) fn scalar(head: &[u8]) -> Option<usize> {
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b']');
+    let (value, behind) = head.split_at(head.iter().position(is_end).unwrap_or(head.len()));
+    let is_followed =
+        matches!(behind.trim_ascii_start().first(), None | Some(b',' | b']')) || behind.starts_with(b"\n");
+    let is_value = || serde_json::from_slice::<serde_json::Value>(value).is_ok();
+    (is_followed && !value.is_empty() && is_value()).then_some(value.len())
 }
 
-/// One broken line among others costs only itself; but where no line at all is JSON, they are no log entries.
-fn text_or_lines(head: &[u8], name: &'static str) -> Kind {
-    let lines = || head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let is_json =
-        |line: &[u8]| line.starts_with(b"{\"") || line.starts_with(b"[{") || line.starts_with(b"\"{") || line == b"{";
-    let is_a_word = name == TEXT && lines().nth(1).is_none();
-    if is_a_word || lines().any(is_json) { Kind::Lines } else { other(name) }
+/// Whether an object begins with the brace here; `None` where too little is shown to tell. A brace is followed by a key in
+/// JSON, and by anything in other text.
+pub(super) fn begins_object(head: &[u8]) -> Option<bool> {
+    let inner = head.strip_prefix(b"{")?.trim_ascii_start();
+    inner.first().map(|byte| matches!(byte, b'"' | b'}'))
 }
 
-fn other(name: &str) -> Kind {
-    Kind::Other(DecodeError::Form { form: name.to_owned(), remedy: forms::REMEDY })
+/// The first key of the object here.
+pub(super) fn first_key(head: &[u8]) -> Option<&[u8]> {
+    let key = head.strip_prefix(b"{")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let key = key.get(..KEY_BYTES).unwrap_or(key);
+    key.get(..memchr::memchr(b'"', key)?)
+}
+
+/// Longest first key by which documents are told to begin alike. Those of log entries have up to 21 characters.
+const KEY_BYTES: usize = 64;
+
+/// Whether the text that begins here is YAML of log entries. Where JSON goes on below it, only the lines before it count.
+pub(super) fn begins_yaml(head: &[u8]) -> bool {
+    let lines = || head.split_inclusive(|&byte| byte == b'\n');
+    let text: usize = lines().take_while(|line| !matches!(line.first(), Some(b'{' | b'[' | 0))).map(<[u8]>::len).sum();
+    let text = whole_characters(head.get(..text).unwrap_or_default());
+    std::str::from_utf8(text).is_ok_and(forms::begins_yaml)
+}
+
+/// How far from the left the documents of a file begin, of which only the rest of one is at its beginning: as far as the
+/// leftmost brace that begins a line. Anywhere, where none does.
+pub(super) fn margin(head: &[u8]) -> usize {
+    let indent = |line: &[u8]| line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let lines = head.split(|&byte| byte == b'\n').skip(1);
+    lines.filter(|line| line.trim_ascii_start().starts_with(b"{")).map(indent).min().unwrap_or(usize::MAX)
+}
+
+/// Why a file that begins with this is refused unread: what some documents in an archive look like is none of ours.
+pub(super) fn archive(head: &[u8]) -> Option<DecodeError> {
+    let is_tar = head.get(257..262) == Some(b"ustar".as_slice());
+    let known = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name);
+    known.or_else(|| is_tar.then_some("a tar archive")).map(form)
+}
+
+/// Why a file is refused in which nothing could be read, by how it begins.
+pub(super) fn of_nothing(head: &[u8]) -> DecodeError {
+    // No text has a zero character.
+    if memchr::memchr(0, head).is_some() {
+        return form("a binary file");
+    }
+    form(std::str::from_utf8(whole_characters(head)).map_or("text in an encoding that is not UTF-8", looks_like))
+}
+
+/// Whether text that is not JSON is nothing that has a name: one line, such as is left of a document.
+pub(super) fn is_a_word(text: &[u8]) -> bool {
+    let mut lines = text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    std::str::from_utf8(text).is_ok_and(|text| looks_like(text) == TEXT) && lines.nth(1).is_none()
+}
+
+/// Why zeros are refused. A crash, or a log that was emptied under its writer, leaves them.
+pub(super) fn hole(size_bytes: usize) -> DecodeError {
+    form(&format!("a hole of {size_bytes} zero bytes"))
+}
+
+fn form(name: &str) -> DecodeError {
+    DecodeError::Form { form: name.to_owned(), remedy: forms::REMEDY }
 }
 
 /// What nothing more can be told of.
@@ -102,14 +110,6 @@ const MAGIC: &[(&[u8], &str)] = &[
     (b"\0\0\xfe\xff", "text in UTF-32"),
 ];
 
-fn magic(head: &[u8]) -> Option<&'static str> {
-    let known = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name);
-    let is_tar = head.get(257..262) == Some(b"ustar".as_slice());
-    // No text has a zero character.
-    let is_binary = || memchr::memchr(0, head).is_some();
-    known.or_else(|| is_tar.then_some("a tar archive")).or_else(|| is_binary().then_some("a binary file"))
-}
-
 /// The beginning without a last character that is cut off inside.
 fn whole_characters(head: &[u8]) -> &[u8] {
     match std::str::from_utf8(head) {
@@ -126,6 +126,8 @@ fn looks_like(text: &str) -> &'static str {
     let is_table = |separator| fields(first, separator) > 0 && fields(second, separator) >= fields(first, separator);
     if start.starts_with("<!doctype html") || start.contains("<html") {
         "an HTML page"
+    } else if start.starts_with("{\"") || start.starts_with("[{") {
+        "JSON of which no document is whole"
     } else if start.starts_with('<') {
         "XML"
     } else if start.starts_with("---") || start.starts_with("apiversion:") || start.starts_with("kind:") {
@@ -137,11 +139,6 @@ fn looks_like(text: &str) -> &'static str {
     } else {
         TEXT
     }
-}
-
-/// Whether a document that begins like this is refused with all others of its kind in the file.
-pub(super) fn refused_once(head: &[u8]) -> Option<DecodeError> {
-    forms::begins_a_kubernetes_event(head).then(forms::kubernetes_event)
 }
 
 /// Whether a line of YAML begins the next document.
