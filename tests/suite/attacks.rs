@@ -10,7 +10,7 @@ use crate::support::root;
 
 mod files;
 mod messages;
-mod neighbours;
+pub mod neighbours;
 mod push;
 
 /// How often a size is taken.

@@ -13,6 +13,7 @@ use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
 
+use crate::attacks::neighbours::lock;
 use crate::limits::consumer;
 use crate::proxy::{Fault, Proxy};
 use crate::pubsub::{Subscriber, Subscription, eventually};
@@ -271,10 +272,10 @@ fn a_killed_puller_s_messages_come_to_the_next_one() {
         register_fixtures(&store).await;
         let (subscription, url) = (Subscription::pull().await, format!("--store=sqlite:{}", path.display()));
         let args = ["pull", "--subscription", &subscription.name, &url];
-        // It takes what it can get, and writes nothing for a while.
-        let slow = [("PEDWATCH_CONSUMER__BATCH_WAIT_MS", "10000"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "10000")];
-        let mut first = Subscriber::start(folder.path(), &args, &slow);
+        let mut first = Subscriber::start(folder.path(), &args, &[]);
         first.says("pulling").await;
+        // It takes what it can get, and can write nothing for a while.
+        let held = lock(&path);
         let entries = distinct(30);
         subscription.publish(&entries).await;
         eventually("it has them all", async || {
@@ -282,6 +283,7 @@ fn a_killed_puller_s_messages_come_to_the_next_one() {
         })
         .await;
         first.kill();
+        drop(held);
         assert_eq!(rows(&store).await, 0, "nothing was written, and nothing acknowledged");
         let _second = Subscriber::start(folder.path(), &args, &[]);
         all_there(&store, &entries).await;
@@ -482,9 +484,9 @@ fn a_signal_in_the_middle_finishes_what_was_taken() {
         register_fixtures(&store).await;
         let (subscription, url) = (Subscription::exactly_once().await, format!("--store=sqlite:{}", path.display()));
         let args = ["pull", "--subscription", &subscription.name, &url];
-        let slow = [("PEDWATCH_CONSUMER__BATCH_WAIT_MS", "3000"), ("PEDWATCH_CONSUMER__BATCH_ROWS", "10000")];
-        let mut subscriber = Subscriber::start(folder.path(), &args, &slow);
+        let mut subscriber = Subscriber::start(folder.path(), &args, &[]);
         subscriber.says("pulling").await;
+        let held = lock(&path);
         let entries = distinct(30);
         subscription.publish(&entries).await;
         eventually("it has them all", async || {
@@ -495,6 +497,7 @@ fn a_signal_in_the_middle_finishes_what_was_taken() {
         subscriber.terminate();
         subscriber.says("stopping").await;
         assert_eq!(subscriber.page("/readyz").await.0, 503);
+        drop(held);
         assert!(subscriber.ended(Duration::from_secs(10)).success(), "{}", subscriber.log());
         assert_same(store, &entries).await;
         assert_eq!(subscription.left().await, 0, "everything is acknowledged");

@@ -187,7 +187,7 @@ fn terminate(child: &mut Child) -> Duration {
 }
 
 /// Holds the write lock of a database until it is dropped.
-fn lock(path: &Path) -> rusqlite::Connection {
+pub fn lock(path: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(path).expect("opened");
     connection.execute_batch("BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS held (held)").expect("locked");
     connection
