@@ -207,8 +207,8 @@ fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
     }
 }
 
-/// Most that is read of PED files at once: 100,000 PEDs, with room to spare, and a file that has no end.
-const PEDS_MAX_BYTES: u64 = 32 << 20;
+/// Most that is read of PED files at once: 100,000 PEDs of 600 bytes, and not a file that has no end.
+const PEDS_MAX_BYTES: u64 = 64 << 20;
 
 /// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
 fn read_peds(paths: &[PathBuf], config: &Config) -> Result<Result<Vec<Located>, Vec<Fault>>> {

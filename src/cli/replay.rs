@@ -60,8 +60,8 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let store: Arc<dyn Store> = match open_store(args.store.clone(), config).await? {
         Some(store) => store,
         None => {
-            report::note("no --store: facts are kept in memory, and gone after this report");
-            Arc::new(Sqlite::in_memory()?)
+            report::note("no --store: facts are kept in memory (and a temporary file), and gone after this report");
+            Arc::new(Sqlite::temporary()?)
         }
     };
     register(&*store, &config.policy, peds_to_register(&args.ped, config, now)?, now).await?;

@@ -46,9 +46,9 @@ const APPLICATION_ID: i64 = 0x5045_4457;
 pub struct Sqlite {
     /// Appends, one at a time.
     writer: Arc<Mutex<Connection>>,
-    /// Answers questions beside them; memory has but one connection.
+    /// Answers questions beside them; what passes has but one connection.
     reader: Arc<Mutex<Connection>>,
-    /// Where it lies, unless in memory.
+    /// Where it lies, unless it passes.
     file: Option<Arc<DatabaseFile>>,
 }
 
@@ -69,12 +69,24 @@ impl Sqlite {
         })
     }
 
-    /// A store that is gone when it is dropped.
+    /// A store that is gone when it is dropped, whatever its size in memory.
     ///
     /// # Errors
     /// [`StoreError`] when there is no memory for it.
     pub fn in_memory() -> Result<Self, StoreError> {
-        let connection = Connection::open_in_memory().map_err(|error| store_error(&error))?;
+        Self::passing(Connection::open_in_memory())
+    }
+
+    /// As [`Sqlite::in_memory`]; what is more than its cache lies in a temporary file that has no name.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is no place for it.
+    pub fn temporary() -> Result<Self, StoreError> {
+        Self::passing(Connection::open(""))
+    }
+
+    fn passing(connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
+        let connection = connection.map_err(|error| store_error(&error))?;
         set_up(&connection)?;
         let connection = Arc::new(Mutex::new(connection));
         Ok(Sqlite { writer: Arc::clone(&connection), reader: connection, file: None })
