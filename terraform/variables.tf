@@ -106,7 +106,7 @@ variable "resources" {
 }
 
 variable "concurrency" {
-  description = "Requests that one instance of the service handles at once: most of their time is waiting for the batch they are in."
+  description = "Requests that one instance of the service handles at once: most of their time is waiting for the store."
   type        = number
   default     = 200
 

@@ -2,7 +2,7 @@
 //! raised by a limit that may be stale.
 //!
 //! Whoever waits for an answer may go away at any time. So nothing that others rely on happens in the caller's own future:
-//! limits are read by the [`Reader`]'s task, rows are appended by the [`Batcher`]'s.
+//! limits are read by the reader's task, rows are appended by the batcher's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
