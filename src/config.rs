@@ -92,7 +92,7 @@ impl FromStr for StoreUrl {
         match url.split_once(':') {
             // SQLite's own names for memory and for URIs: what is recorded there would be gone.
             Some(("sqlite", name)) if name.starts_with(':') || name.starts_with("file:") => {
-                Err(format!("{url:?} names no file; expected sqlite:FILE"))
+                Err(format!("{:?} names no file; expected sqlite:FILE", redact::url(url)))
             }
             Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
             Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),

@@ -24,6 +24,7 @@ mod reader;
 mod reading;
 pub mod register;
 pub mod replay;
+mod room;
 
 pub use message::open;
 
@@ -43,6 +44,13 @@ pub struct Assessed {
     pub records: Vec<Record>,
     /// Namespaces in which a later reading has to judge, because a write cannot be judged by itself.
     pub due: BTreeSet<String>,
+}
+
+impl Assessed {
+    /// How large its rows are.
+    fn size_bytes(&self) -> usize {
+        self.records.iter().map(Record::size_bytes).sum()
+    }
 }
 
 impl Pipeline {

@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// PED files or folders to judge by, from TIME on (a date or RFC 3339), or else from the beginning
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
-    /// A store whose registered limits to judge by; nothing is written to it
+    /// A store whose registered limits to judge by; no fact is written to it
     #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
     /// Only the entry with this insertId

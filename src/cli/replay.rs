@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// PED files or folders to register first, from TIME on (a date or RFC 3339), or else from the beginning
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
-    /// Where facts are kept; without it, and without store.url, in memory until the report is printed
+    /// Where facts are kept; without it, and without store.url, in a temporary file until the report is printed
     #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
     /// How to print the report

@@ -102,20 +102,19 @@ pub(super) fn rows<R: Row>(rows: &[R], format: Format) -> Result<()> {
 /// What is in quarantine, whole, as [`rows`] prints it; it is read page by page.
 pub(super) async fn quarantined(store: &dyn Store, heads: &[QuarantineHead], format: Format) -> Result<()> {
     let is_array = format == Format::Json;
-    let mut separator = if is_array { "[" } else { "" };
+    let (mut separator, between, end) = if is_array { ("[", ",", "") } else { ("", "", "\n") };
     query::in_quarantine(store, heads, async |rows| {
         for row in rows {
-            json_text(&format_args!("{separator}{}", Json::Object(row::json(&row))))?;
-            separator = if is_array { "," } else { "\n" };
+            json_text(&format_args!("{separator}{}{end}", Json::Object(row::json(&row))))?;
+            separator = between;
         }
         anyhow::Ok(())
     })
     .await?;
-    match (is_array, heads.is_empty()) {
-        (true, true) => text("[]\n"),
-        (true, false) => text("]\n"),
-        (false, true) => Ok(()),
-        (false, false) => text("\n"),
+    match (is_array, separator) {
+        (true, ",") => text("]\n"),
+        (true, _) => text("[]\n"),
+        (false, _) => Ok(()),
     }
 }
 

@@ -85,7 +85,7 @@ async fn refresh(consumer: Arc<Consumer>, every: Duration) {
     loop {
         ticks.tick().await;
         if let Err(error) = consumer.refresh(chrono::Utc::now()).await {
-            tracing::warn!(%error, "the limits cannot be read; those known stay in use until the next time");
+            tracing::warn!(%error, "the limits cannot be read, or what is due cannot be judged; those known stay in use until they are too old");
         }
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn may_be_a_key(variable: &str) -> bool {
 /// A value as TOML, without secrets.
 pub(super) fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => Value::String(redact::without_secrets(text)).to_string(),
+        Value::String(text) => {
+            Value::String(if text.contains("://") { redact::url(text) } else { text.clone() }).to_string()
+        }
         value => value.to_string(),
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::message::Envelope;
 use super::quarantine::{must_be_stored, refusals};
 use super::reader::{Reader, Shared, tell};
 use super::reading::Readings;
+use super::room::Room;
 use super::{Assessed, Pipeline};
 use crate::audit::{DecodeError, Ignored, Outcome};
 use crate::names::Named;
@@ -71,6 +73,7 @@ pub struct Consumer {
     shared: Arc<Shared>,
     batcher: Batcher,
     reader: Reader,
+    room: Room,
     trouble: Steady,
 }
 
@@ -92,7 +95,13 @@ impl Consumer {
         let readings = Readings::new(query::judged_through(&*store).await?, limits_for);
         let batcher = Batcher::new(Arc::clone(&store), batching, metrics.clone());
         let shared = Arc::new(Shared { pipeline: Pipeline::new(policy, limits), store, metrics, readings });
-        Ok(Consumer { reader: Reader::new(Arc::clone(&shared)), batcher, shared, trouble: Steady::default() })
+        Ok(Consumer {
+            reader: Reader::new(Arc::clone(&shared)),
+            batcher,
+            shared,
+            room: Room::default(),
+            trouble: Steady::default(),
+        })
     }
 
     /// Handles one message; returns when it is durable. See [`disposition`] for the answer.
@@ -110,10 +119,10 @@ impl Consumer {
     }
 
     async fn record(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
-        if self.shared.readings.are_stale(now).await {
+        if self.shared.readings.are_stale(now) {
             self.reader.if_stale(now).await?;
         }
-        let mut assessed = self.assess(delivery, now);
+        let (mut assessed, _room) = self.assess_in_room(delivery, now).await;
         let alarming = deployments_with_alerts(&assessed);
         if !alarming.is_empty() {
             let begun = Instant::now();
@@ -122,6 +131,22 @@ impl Consumer {
             assessed = self.assess(delivery, now);
         }
         self.keep(assessed, now).await
+    }
+
+    /// Assesses a message, and takes room for its rows. Who waits for that holds none meanwhile.
+    async fn assess_in_room(
+        &self,
+        delivery: Delivery<'_>,
+        now: DateTime<Utc>,
+    ) -> (Assessed, Option<OwnedSemaphorePermit>) {
+        let assessed = self.assess(delivery, now);
+        let size_bytes = assessed.size_bytes();
+        if let Some(room) = self.room.try_take(size_bytes) {
+            return (assessed, Some(room));
+        }
+        drop(assessed);
+        let room = self.room.take(size_bytes).await;
+        (self.assess(delivery, now), room)
     }
 
     fn assess(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Assessed {
@@ -176,7 +201,7 @@ impl Consumer {
             }
         };
         if !records.is_empty()
-            && let Some(times) = self.trouble.is_fine()
+            && let Some(times) = self.trouble.recovered()
         {
             tracing::info!(times, "messages are durable again");
         }
@@ -198,8 +223,8 @@ impl Consumer {
         }
     }
 
-    /// Reads all limits again, for an interval, and judges by what is new in them. Until the next time, what is known
-    /// stays in use.
+    /// Reads all limits again, for an interval, and judges by what is new in them. Where that fails, those known stay in use
+    /// until they are too old.
     ///
     /// # Errors
     /// [`StoreError`] when something cannot be read or raised; it is tried again at the next time.
@@ -212,7 +237,7 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::refresh`]; then another instance does it.
     pub async fn finish(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        if self.shared.readings.owe().await { self.refresh(now).await } else { Ok(()) }
+        if self.shared.readings.owe() { self.refresh(now).await } else { Ok(()) }
     }
 }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::audit::forms::{self, Form};
 use crate::audit::{DecodeError, Decoded, Entry, ROWS_MAX_BYTES, Write, decode};
+use crate::time;
 
 /// How often entries may be wrapped: a page, of push bodies, around a text, around an entry.
 const WRAPPINGS_MAX: usize = 4;
@@ -85,7 +86,7 @@ impl<'m> Message<'m> {
             data: self.raw,
             insert_id: outer.ok().and_then(Entry::insert_id),
             message_id: outer.ok().and_then(Entry::message_id),
-            publish_time: outer.ok().and_then(Entry::publish_time).and_then(time),
+            publish_time: outer.ok().and_then(Entry::publish_time).and_then(time::read),
         };
         let published = match &self.pushed {
             Some(Ok(pushed)) => Envelope { data: pushed, ..wrapped },
@@ -163,6 +164,3 @@ const DOCUMENT_BYTES: usize = 1 << 10;
 fn rows_bytes(writes: &[Write<'_>]) -> usize {
     writes.iter().skip(1).map(Write::row_bytes).sum()
 }
-
-/// A time as Pub/Sub writes it.
-pub use crate::time::read as time;

@@ -1,12 +1,15 @@
-//! The one task that reads limits, and judges by what is new in them.
+//! Two tasks: one reads limits, the other judges by what is new in them.
 //!
-//! Whoever needs limits asks it and waits. One reading serves all who asked before it began, so that a storm of alerts is no
-//! storm of queries; and who stops waiting takes nothing along, because what is read and judged is not his.
+//! Whoever needs limits asks and waits. One reading serves all who asked before it began, so that a storm of alerts is no
+//! storm of queries. A caller who goes away cancels nothing: reading and judging belong to these tasks. Judging takes
+//! longer, and may fail by itself; nobody who only needs limits waits for it.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Pipeline;
@@ -42,9 +45,18 @@ enum Wanted {
     All(DateTime<Utc>),
 }
 
+type Answer = Result<(), StoreError>;
+
 struct Call {
     wanted: Wanted,
-    answer: oneshot::Sender<Result<(), StoreError>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What a reading of all limits leaves to be judged, and who waits for that.
+struct Due {
+    turned: BTreeSet<String>,
+    now: DateTime<Utc>,
+    answers: Vec<oneshot::Sender<Answer>>,
 }
 
 /// Asks for readings. They end with it.
@@ -56,26 +68,28 @@ impl Reader {
     /// Begins to take calls.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let (calls, called) = mpsc::channel(QUEUE_CALLS);
-        tokio::spawn(run(shared, called));
+        let (due, to_judge) = mpsc::channel(QUEUE_CALLS);
+        tokio::spawn(judge_all(Arc::clone(&shared), to_judge));
+        tokio::spawn(read_all(shared, called, due));
         Reader { calls }
     }
 
     /// Reads the versions of some Deployments, by a reading that begins after this call.
-    pub(super) async fn these(&self, deployments: BTreeSet<Deployment>) -> Result<(), StoreError> {
+    pub(super) async fn these(&self, deployments: BTreeSet<Deployment>) -> Answer {
         self.call(Wanted::These(deployments)).await
     }
 
     /// Reads all limits, unless they have just been read.
-    pub(super) async fn if_stale(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub(super) async fn if_stale(&self, now: DateTime<Utc>) -> Answer {
         self.call(Wanted::IfStale(now)).await
     }
 
     /// Reads all limits, and judges what that makes due.
-    pub(super) async fn all(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub(super) async fn all(&self, now: DateTime<Utc>) -> Answer {
         self.call(Wanted::All(now)).await
     }
 
-    async fn call(&self, wanted: Wanted) -> Result<(), StoreError> {
+    async fn call(&self, wanted: Wanted) -> Answer {
         let stopped = || StoreError::Transient("pedwatch is stopping".to_owned());
         let (answer, answered) = oneshot::channel();
         self.calls.send(Call { wanted, answer }).await.map_err(|_| stopped())?;
@@ -83,25 +97,61 @@ impl Reader {
     }
 }
 
-async fn run(shared: Arc<Shared>, mut called: mpsc::Receiver<Call>) {
+async fn read_all(shared: Arc<Shared>, mut called: mpsc::Receiver<Call>, due: mpsc::Sender<Due>) {
     while let Some(first) = called.recv().await {
-        let mut calls = vec![first];
-        while let Ok(call) = called.try_recv() {
-            calls.push(call);
-        }
+        let mut calls = gathered(first, &mut called);
         // Who has gone away wants nothing any more.
         calls.retain(|call| !call.answer.is_closed());
-        let read = shared.read(calls.iter().map(|call| &call.wanted)).await;
+        let read = caught(shared.read(calls.iter().map(|call| &call.wanted))).await;
+        let waits = |call: &mut Call| read.is_ok() && matches!(call.wanted, Wanted::All(_));
+        let answers = calls.extract_if(.., waits).map(|call| call.answer).collect();
+        let turned = read.clone().map(|turned| turned.map(|(turned, now)| Due { turned, now, answers }));
         for call in calls {
             // A caller may have gone away meanwhile.
-            let _ = call.answer.send(read.clone());
+            let _ = call.answer.send(read.clone().map(drop));
+        }
+        if let Ok(Some(turned)) = turned {
+            // The other task ends with this one.
+            let _ = due.send(turned).await;
         }
     }
 }
 
+async fn judge_all(shared: Arc<Shared>, mut to_judge: mpsc::Receiver<Due>) {
+    while let Some(first) = to_judge.recv().await {
+        let mut due = Due { turned: BTreeSet::new(), now: first.now, answers: Vec::new() };
+        for one in gathered(first, &mut to_judge) {
+            due.turned.extend(one.turned);
+            due.now = due.now.max(one.now);
+            due.answers.extend(one.answers);
+        }
+        let judged = caught(shared.judge(due.turned, due.now)).await;
+        if let Err(error) = &judged {
+            tracing::warn!(%error, "what is due cannot be judged; it is tried again at the next reading of limits");
+        }
+        for answer in due.answers {
+            let _ = answer.send(judged.clone());
+        }
+    }
+}
+
+/// The first, and what waits behind it.
+fn gathered<T>(first: T, rest: &mut mpsc::Receiver<T>) -> Vec<T> {
+    std::iter::once(first).chain(std::iter::from_fn(|| rest.try_recv().ok())).collect()
+}
+
+/// A panic fails those who wait for it, and nobody after them.
+async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let panicked = |_| Err(StoreError::Transient("a reading of limits has panicked".to_owned()));
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(panicked)
+}
+
 impl Shared {
-    /// Reads once what all these want.
-    async fn read(&self, wanted: impl Iterator<Item = &Wanted>) -> Result<(), StoreError> {
+    /// Reads once what all these want. The namespaces that are to be judged by it, if it was everything, and as of when.
+    async fn read(
+        &self,
+        wanted: impl Iterator<Item = &Wanted>,
+    ) -> Result<Option<(BTreeSet<String>, DateTime<Utc>)>, StoreError> {
         let mut deployments = BTreeSet::new();
         let (mut all, mut if_stale) = (None, None);
         for wanted in wanted {
@@ -111,41 +161,34 @@ impl Shared {
                 Wanted::All(now) => all = all.max(Some(*now)),
             }
         }
-        if let Some(now) = if_stale
-            && self.readings.are_stale(now).await
-        {
-            all = all.max(Some(now));
+        if let Some(now) = all.max(if_stale.filter(|&now| self.readings.are_stale(now))) {
+            let limits = Limits::new(self.store.claims(None).await?);
+            let turned = limits.turned_in(self.readings.judged_through().map(|since| since - MARGIN), now);
+            self.pipeline.change_limits(|known| *known = limits);
+            self.readings.have_read(now);
+            return Ok(Some((turned, now)));
         }
-        match all {
-            Some(now) => self.read_all(now).await,
-            None if deployments.is_empty() => Ok(()),
-            None => self.read_these(&deployments.into_iter().collect::<Vec<_>>()).await,
+        let deployments: Vec<Deployment> = deployments.into_iter().collect();
+        if !deployments.is_empty() {
+            let claims = self.store.claims(Some(&deployments)).await?;
+            self.pipeline.change_limits(|known| known.replace(&deployments, claims));
         }
+        Ok(None)
     }
 
-    async fn read_these(&self, deployments: &[Deployment]) -> Result<(), StoreError> {
-        let claims = self.store.claims(Some(deployments)).await?;
-        self.pipeline.change_limits(|known| known.replace(deployments, claims));
-        Ok(())
-    }
-
-    async fn read_all(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let limits = Limits::new(self.store.claims(None).await?);
-        let since = self.readings.judged_through().await;
-        let turned = limits.turned_in(since.map(|since| since - MARGIN), now);
-        self.pipeline.change_limits(|known| *known = limits);
+    async fn judge(&self, turned: BTreeSet<String>, now: DateTime<Utc>) -> Answer {
         // Whoever wrote the watermark had seen what was open for longer than the margin, less its own.
-        let marks = query::marks(&*self.store, since.map(|since| since - MARGIN * 2)).await?;
-        let abandoned = self.readings.abandoned(marks, now);
+        let since = self.readings.judged_through().map(|since| since - MARGIN * 2);
+        let abandoned = self.readings.abandoned(query::marks(&*self.store, since).await?, now);
         let judged = Judged { turned, owed: self.readings.take().await, abandoned };
-        let done = self.judge(&judged, now).await;
+        let done = self.raise(&judged, now).await;
         if done.is_err() {
-            self.readings.put_back(judged.owed).await;
+            self.readings.put_back(judged.owed);
         }
         done
     }
 
-    async fn judge(&self, judged: &Judged, now: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn raise(&self, judged: &Judged, now: DateTime<Utc>) -> Answer {
         if let Some(namespaces) = judged.namespaces() {
             for alert in judge_again(&*self.store, self.pipeline.policy(), &namespaces, now).await? {
                 tell(&self.metrics, &alert, now);
@@ -156,7 +199,7 @@ impl Shared {
             let records: Vec<Record> = marks.iter().cloned().map(Record::Watermark).collect();
             must_be_stored(&self.store.append(records.into()).await?, "watermarks")?;
         }
-        self.readings.finish(&marks, now).await;
+        self.readings.finish(&marks, now);
         Ok(())
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Duration, Utc};
-use tokio::sync::Mutex;
 
 use crate::store::query::JUDGED;
 use crate::store::row::Watermark;
@@ -28,10 +28,12 @@ pub(super) struct Readings {
     started: std::time::Instant,
     /// Nobody judges by limits read longer ago.
     limits_for: std::time::Duration,
+    /// Held while a mark is appended, and by whoever takes the list or closes its mark. `state` never is.
+    marking: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
-/// What one reading judges.
+/// What is judged behind a reading.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     /// Namespaces in which a version was registered, began or ended.
@@ -77,27 +79,38 @@ impl Readings {
             name: format!("{JUDGED}/{:016x}", RandomState::new().hash_one(())),
             started: std::time::Instant::now(),
             limits_for,
+            marking: tokio::sync::Mutex::default(),
             state: Mutex::new(State { judged_through: watermark, watermark, ..State::default() }),
         }
     }
 
     /// Whether limits have to be read before anything is judged by them.
-    pub(super) async fn are_stale(&self, now: DateTime<Utc>) -> bool {
-        let age = match self.state.lock().await.read_at {
+    pub(super) fn are_stale(&self, now: DateTime<Utc>) -> bool {
+        let age = match self.state().read_at {
             Some(read_at) => (now - read_at).to_std().unwrap_or_default(),
             None => self.started.elapsed(),
         };
         age > self.limits_for
     }
 
+    /// Remembers that all limits were read.
+    pub(super) fn have_read(&self, now: DateTime<Utc>) {
+        self.state().read_at = Some(now);
+    }
+
     /// Whether there is something to judge at the next reading.
-    pub(super) async fn owe(&self) -> bool {
-        !self.state.lock().await.due.is_empty()
+    pub(super) fn owe(&self) -> bool {
+        !self.state().due.is_empty()
     }
 
     /// Until when limits have been held against the writes.
-    pub(super) async fn judged_through(&self) -> Since {
-        self.state.lock().await.judged_through
+    pub(super) fn judged_through(&self) -> Since {
+        self.state().judged_through
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held leaves a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The open marks of instances that are gone, given the marks that there are.
@@ -126,26 +139,31 @@ impl Readings {
         if namespaces.is_empty() {
             return Ok(());
         }
-        let mut state = self.state.lock().await;
-        if !state.is_marked {
-            let at = state.next_mark(now);
+        let _marking = self.marking.lock().await;
+        let unmarked = {
+            let mut state = self.state();
+            (!state.is_marked).then(|| state.next_mark(now))
+        };
+        if let Some(at) = unmarked {
             mark(Watermark { name: self.name.clone(), through: at - Duration::microseconds(1), at }).await?;
-            state.is_marked = true;
         }
+        let mut state = self.state();
+        state.is_marked = true;
         state.due.extend(namespaces);
         Ok(())
     }
 
-    /// Takes the list, for a reading that has begun.
+    /// Takes the list, for judging that has begun.
     pub(super) async fn take(&self) -> BTreeSet<String> {
-        let mut state = self.state.lock().await;
+        let _marking = self.marking.lock().await;
+        let mut state = self.state();
         state.is_marked = false;
         std::mem::take(&mut state.due)
     }
 
-    /// Puts the list back: the reading failed, and its mark is still open.
-    pub(super) async fn put_back(&self, owed: BTreeSet<String>) {
-        let mut state = self.state.lock().await;
+    /// Puts the list back: judging failed, and its mark is still open.
+    pub(super) fn put_back(&self, owed: BTreeSet<String>) {
+        let mut state = self.state();
         state.is_marked |= !owed.is_empty();
         state.due.extend(owed);
     }
@@ -153,7 +171,8 @@ impl Readings {
     /// The marks that a reading leaves when all is judged: what was owed here, what those owed who are gone, and how far
     /// limits have been held against the writes.
     pub(super) async fn marks(&self, judged: &Judged, now: DateTime<Utc>) -> Vec<Watermark> {
-        let mut state = self.state.lock().await;
+        let _marking = self.marking.lock().await;
+        let mut state = self.state();
         let closed = |name: &str, at| Watermark { name: name.to_owned(), through: at, at };
         let after = |mark: &Watermark| now.max(mark.at + Duration::microseconds(1));
         let mut marks: Vec<Watermark> = judged.abandoned.iter().map(|mark| closed(&mark.name, after(mark))).collect();
@@ -169,10 +188,10 @@ impl Readings {
         marks
     }
 
-    /// Remembers a reading whose marks are appended.
-    pub(super) async fn finish(&self, marks: &[Watermark], now: DateTime<Utc>) {
-        let mut state = self.state.lock().await;
-        (state.read_at, state.judged_through) = (Some(now), Some(now));
+    /// Remembers that what was due has been judged, and its marks are appended.
+    pub(super) fn finish(&self, marks: &[Watermark], now: DateTime<Utc>) {
+        let mut state = self.state();
+        state.judged_through = Some(now);
         if marks.iter().any(|mark| mark.name == JUDGED) {
             state.watermark = Some(now);
         }

@@ -12,7 +12,7 @@ use super::message::Envelope;
 use super::quarantine::unreadable;
 use super::{Assessed, Pipeline, Tally, append};
 use crate::store::Store;
-use crate::store::row::{Cell, Record, Row};
+use crate::store::row::{ROW_BYTES, Record};
 
 /// Rows for one commit: enough that the disk's answer does not count, few enough that memory stays flat.
 const COMMIT_ROWS: usize = 8_192;
@@ -24,16 +24,13 @@ const COMMIT_BYTES: usize = 8 << 20;
 /// its chunk, so that the longest are decoded one at a time; and of chunks as they are else, enough for thirty cores.
 const IN_FLIGHT_BYTES: usize = DOCUMENT_MAX_BYTES + (1 << 20);
 
-/// What a row takes besides its texts, and a document before it is known what becomes of it.
-const ROW_BYTES: usize = 1 << 10;
-
-/// What one chunk came to.
+/// What came of a chunk, or of a part of one.
+#[derive(Default)]
 struct Batch {
     tally: Tally,
     records: Vec<Record>,
+    size_bytes: usize,
     advance_bytes: u64,
-    /// Held until the writer has taken the records.
-    _share: Share,
 }
 
 /// What a replay came to.
@@ -64,27 +61,28 @@ pub async fn replay(
     // When the writer fails it drops its end of the queue, and the others stop behind it.
     let reader = std::thread::spawn(move || {
         read(&mut |chunk| {
+            // A document is a row at least.
             let share = room.take(chunk.bytes.len() + chunk.documents.len() * ROW_BYTES);
             chunks.send((chunk, share)).is_ok()
         })
     });
-    for _ in 0..cores {
+    let decoder = |_| {
         let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(&pipeline));
         std::thread::spawn(move || {
-            for (chunk, share) in taken {
-                if batches.blocking_send(assess(&chunk, share, &pipeline, now)).is_err() {
-                    return;
-                }
-            }
-        });
-    }
+            // A chunk's share ends when all that came of it is handed on.
+            taken
+                .iter()
+                .all(|(chunk, _share)| assess(&chunk, &pipeline, now, |batch| batches.blocking_send(batch).is_ok()))
+        })
+    };
+    let decoders: Vec<_> = (0..cores).map(decoder).collect();
     drop((taken, batches));
     let mut tally = Tally::default();
     let (mut records, mut size_bytes) = (Vec::new(), 0);
     while let Some(batch) = assessed.recv().await {
         progress(batch.advance_bytes);
         tally.merge(batch.tally);
-        size_bytes += batch.records.iter().map(record_bytes).sum::<usize>();
+        size_bytes += batch.size_bytes;
         records.extend(batch.records);
         if records.len() >= COMMIT_ROWS || size_bytes >= COMMIT_BYTES {
             size_bytes = 0;
@@ -96,7 +94,10 @@ pub async fn replay(
     if !tally.namespaces.is_empty() {
         judge_again(store, pipeline.policy(), &tally.namespaces, now).await?;
     }
-    let read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
+    let mut read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
+    if decoders.into_iter().any(|decoder| decoder.join().is_err()) {
+        read = Err(anyhow::anyhow!("a decoder stopped; some of it is not recorded"));
+    }
     let unread = read.context("what could be read is recorded; replaying it again changes nothing").err();
     Ok(Replayed { tally, unread })
 }
@@ -133,38 +134,34 @@ impl Drop for Share {
     }
 }
 
-/// How large a row is: an entry's texts may be as long as the entry.
-fn record_bytes(record: &Record) -> usize {
-    fn texts<R: Row>(row: &R) -> usize {
-        let length = |cell: &Cell<'_>| if let Cell::Text(text) = cell { text.len() } else { 0 };
-        ROW_BYTES + row.cells().iter().map(length).sum::<usize>()
-    }
-    match record {
-        Record::Event(row) => texts(&**row),
-        Record::Alert(row) => texts(&**row),
-        Record::Version(row) => texts(&**row),
-        Record::Quarantine(row) => texts(row),
-        Record::Watermark(row) => texts(row),
-    }
-}
-
-fn assess(chunk: &Chunk, share: Share, pipeline: &Pipeline, now: DateTime<Utc>) -> Batch {
-    let (tally, records) = (Tally::default(), Vec::new());
-    let mut batch = Batch { tally, records, advance_bytes: chunk.advance_bytes, _share: share };
+/// Assesses a chunk, and hands on what comes of it as soon as that is worth a commit: a few letters may list thousands of
+/// objects. False when nobody takes more.
+fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>, mut hand_on: impl FnMut(Batch) -> bool) -> bool {
+    let mut batch = Batch { advance_bytes: chunk.advance_bytes, ..Batch::default() };
     for document in chunk.documents() {
+        if batch.size_bytes >= COMMIT_BYTES && !hand_on(std::mem::take(&mut batch)) {
+            return false;
+        }
         let source = || format!("{}:{}", chunk.file, document.line);
         batch.tally.entries += 1;
         batch.tally.bytes += document.too_large.unwrap_or(document.bytes.len() as u64);
         if let Some(error) = document.fault() {
             let envelope = Envelope { data: document.bytes, ..Envelope::default() };
-            batch.records.push(Record::Quarantine(unreadable(envelope, &error, source(), now)));
+            batch.add(vec![Record::Quarantine(unreadable(envelope, &error, source(), now))]);
             continue;
         }
         let Assessed { ignored, records, .. } = pipeline.assess(document.bytes, Envelope::default(), source, now);
         for reason in ignored {
             *batch.tally.ignored.entry(reason).or_default() += 1;
         }
-        batch.records.extend(records);
+        batch.add(records);
     }
-    batch
+    hand_on(batch)
+}
+
+impl Batch {
+    fn add(&mut self, records: Vec<Record>) {
+        self.size_bytes += records.iter().map(Record::size_bytes).sum::<usize>();
+        self.records.extend(records);
+    }
 }

@@ -26,6 +26,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::shutdown::Shutdown;
+use crate::telemetry::steady::Steady;
 
 /// How long a new connection may take to send the head of its first request. Whoever has something to say says it at once.
 const FIRST_HEAD: Duration = Duration::from_secs(10);
@@ -81,12 +82,13 @@ async fn accept(listener: TcpListener, routes: Router, callers: Arc<Callers>, st
     let (open, connected) = watch::channel(());
     let mut stopping = std::pin::pin!(stop.begun());
     let mut sweep = tokio::time::interval(SWEEP);
-    let mut short_of_room = false;
+    let trouble = Steady::default();
     loop {
         let accepted = tokio::select! {
             () = &mut stopping => break,
             _ = sweep.tick() => {
                 callers.part_with_overdue(Instant::now());
+                callers.try_more();
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -96,16 +98,17 @@ async fn accept(listener: TcpListener, routes: Router, callers: Arc<Callers>, st
                 if let Some(caller) = callers.admit() {
                     tokio::spawn(converse(stream, routes.clone(), caller, stop.clone(), connected.clone()));
                 }
-                short_of_room = false;
                 // What it has said already is heard before the next one might take its place.
                 tokio::task::yield_now().await;
             }
-            Err(error) if is_the_caller_s(error.kind()) => {}
+            Err(error) if is_callers_fault(error.kind()) => {}
             Err(error) => {
-                if !std::mem::replace(&mut short_of_room, true) {
-                    tracing::warn!(%error, "no connection can be accepted; who has been silent longest is parted with");
+                if let Some(times) = trouble.failed(&error.to_string()) {
+                    tracing::warn!(%error, times, "no connection can be accepted");
                 }
-                callers.make_room();
+                if is_lack_of_room(&error) {
+                    callers.make_room();
+                }
                 tokio::time::sleep(NO_ROOM).await;
             }
         }
@@ -114,8 +117,17 @@ async fn accept(listener: TcpListener, routes: Router, callers: Arc<Callers>, st
     open.closed().await;
 }
 
+/// Of file descriptors, of the process or the system, or of memory.
+fn is_lack_of_room(error: &std::io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}
+
 /// A connection that was gone before it was accepted.
-fn is_the_caller_s(kind: ErrorKind) -> bool {
+fn is_callers_fault(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
@@ -154,6 +166,8 @@ async fn converse(stream: TcpStream, routes: Router, caller: Caller, stop: Shutd
 /// Who is connected. Beyond the limit, a newcomer takes the place of whoever has kept us waiting longest: for the rest
 /// of a request, for the next one, or for its answer to be read.
 struct Callers {
+    limit: usize,
+    /// How many the system was seen to take; the limit, until it lacks room.
     most: AtomicUsize,
     open: AtomicUsize,
     awaited: Mutex<Awaited>,
@@ -167,8 +181,13 @@ struct Awaited {
 }
 
 impl Callers {
-    fn new(most: usize) -> Arc<Self> {
-        Arc::new(Callers { most: AtomicUsize::new(most), open: AtomicUsize::default(), awaited: Mutex::default() })
+    fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Callers {
+            limit,
+            most: AtomicUsize::new(limit),
+            open: AtomicUsize::default(),
+            awaited: Mutex::default(),
+        })
     }
 
     /// A place for a newcomer. `None` while all others wait for us: there are too many, and this one comes again.
@@ -183,12 +202,19 @@ impl Callers {
         Some(caller)
     }
 
-    /// The system takes fewer connections than we would: from now on, fewer are the limit.
+    /// The system takes fewer connections than we would: for a while, fewer are the limit.
     fn make_room(&self) {
         let most = self.open.load(Ordering::Relaxed).saturating_sub(FILES_SPARE).max(FILES_SPARE);
         self.most.fetch_min(most, Ordering::Relaxed);
         for _ in 0..FILES_SPARE {
             self.part_with_longest();
+        }
+    }
+
+    /// One more a second, until the system says again how many it takes.
+    fn try_more(&self) {
+        if self.most.load(Ordering::Relaxed) < self.limit {
+            self.most.fetch_add(1, Ordering::Relaxed);
         }
     }
 

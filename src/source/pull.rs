@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::shutdown::{DRAIN, Shutdown};
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
-use crate::pipeline::message::time;
+use crate::time;
 
 /// The pull subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Drop for Weight {
 
 async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
     let published = message.publish_time.map(String::from);
-    let publish_time = published.as_deref().and_then(time);
+    let publish_time = published.as_deref().and_then(time::read);
     let delivery =
         Delivery { data: &message.data, source: "pull", message_id: Some(&message.message_id), publish_time };
     let handled = consumer.handle(delivery, Utc::now()).await;

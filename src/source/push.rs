@@ -20,9 +20,9 @@ use super::health::Health;
 use super::http::{self, Caller};
 use super::shutdown::Shutdown;
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
-use crate::pipeline::message::time;
 use crate::store::StoreError;
 use crate::telemetry::steady::Steady;
+use crate::time;
 use body::Bodies;
 use large::Large;
 use oidc::{Refusal, Verifier};
@@ -145,7 +145,7 @@ async fn take(
         Err(refusal) => {
             // Who asks before it sends a body is told not to.
             if !headers.contains_key(header::EXPECT) {
-                tokio::spawn(body::linger(body));
+                body::hear_out(&mut body).await;
             }
             refusal
         }
@@ -164,7 +164,7 @@ impl Push {
         Ok(Taken {
             body,
             message_id: header_text(headers, "x-goog-pubsub-message-id").map(str::to_owned),
-            publish_time: header_text(headers, "x-goog-pubsub-publish-time").and_then(time),
+            publish_time: header_text(headers, "x-goog-pubsub-publish-time").and_then(time::read),
             trace: self.trace(headers),
             _room: room.map_err(|_| StatusCode::TOO_MANY_REQUESTS)?,
         })

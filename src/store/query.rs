@@ -129,10 +129,10 @@ fn heads(wanted: &str, rest: &str, parameters: Vec<(String, Value)>) -> Query {
 /// alone may be half as long.
 const PAGE_CHARACTERS: i64 = 8 << 20;
 
-/// The whole rows of some that are in quarantine, in order, page by page.
+/// The whole rows of some that are in quarantine, in order, page by page. One that its store spoilt is left out.
 ///
 /// # Errors
-/// [`StoreError`] when one cannot be read, or as `take` gives it.
+/// [`StoreError`] when the store cannot be read, or as `take` gives it.
 pub async fn in_quarantine<E: From<StoreError>>(
     store: &dyn Store,
     heads: &[QuarantineHead],
@@ -145,7 +145,7 @@ pub async fn in_quarantine<E: From<StoreError>>(
             characters += head.raw_length;
             characters <= PAGE_CHARACTERS
         };
-        let (page, behind) = rest.split_at(rest.iter().take(NAMED).take_while(fits).count().max(1));
+        let (page, behind) = rest.split_at(rest.iter().take(NAMES_MAX).take_while(fits).count().max(1));
         let ids: Vec<String> = page.iter().map(|head| head.quarantine_id.clone()).collect();
         let (wanted, parameters) = one_of("quarantine_id", &ids);
         let wanted = format!("WHERE {wanted} ORDER BY quarantined_at, quarantine_id");
@@ -160,8 +160,8 @@ pub async fn in_quarantine<E: From<StoreError>>(
     Ok(())
 }
 
-/// What may be named in one question: Deployments, namespaces, ids.
-const NAMED: usize = 200;
+/// How many may be named in one question: Deployments, namespaces, ids.
+const NAMES_MAX: usize = 200;
 
 /// That a column holds one of these values, which become parameters.
 fn one_of(column: &str, values: &[String]) -> (String, Vec<(String, Value)>) {
@@ -183,7 +183,7 @@ pub fn claims(of: Option<&[Deployment]>) -> Query {
 
 /// With more Deployments than may be named, everything is asked.
 fn of_deployments<R: Row>(of: Option<&[Deployment]>) -> Query {
-    let Some(deployments) = of.filter(|deployments| deployments.len() <= NAMED) else {
+    let Some(deployments) = of.filter(|deployments| deployments.len() <= NAMES_MAX) else {
         return select::<R>(R::TABLE, "", Vec::new());
     };
     // Neither name may hold a slash, so this is as good as two comparisons.
@@ -291,7 +291,7 @@ pub async fn report(
 /// [`StoreError`] when it cannot be read.
 pub async fn unraised(store: &dyn Store, namespaces: &BTreeSet<String>) -> Result<Vec<Unraised>, StoreError> {
     let query = select::<Unraised>("alerts", "WHERE stands AND raised_at IS NULL ORDER BY alert_time", Vec::new());
-    let query = if namespaces.len() > NAMED { query } else { query.within(namespaces) };
+    let query = if namespaces.len() > NAMES_MAX { query } else { query.within(namespaces) };
     Ok(store.fetch(&query).await?.read())
 }
 

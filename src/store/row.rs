@@ -123,6 +123,9 @@ impl<T: Column> Column for Option<T> {
     }
 }
 
+/// What a row takes besides its texts: names of columns, times and numbers.
+pub const ROW_BYTES: usize = 1 << 10;
+
 /// A column as a row type has it: name, type, whether it may be missing.
 pub type ColumnInfo = (&'static str, &'static str, bool);
 
@@ -237,13 +240,18 @@ impl Record {
         json
     }
 
-    /// About how large it is, for deciding when a batch is full.
+    /// About how large it is: a row's texts may be as long as the entry that they come from.
     pub fn size_bytes(&self) -> usize {
-        // Names of columns, times and numbers; the text of a quarantined input is what can be large.
-        const FIXED: usize = 1_024;
+        fn texts<R: Row>(row: &R) -> usize {
+            let length = |cell: &Cell<'_>| if let Cell::Text(text) = cell { text.len() } else { 0 };
+            ROW_BYTES + row.cells().iter().map(length).sum::<usize>()
+        }
         match self {
-            Record::Event(_) | Record::Alert(_) | Record::Version(_) | Record::Watermark(_) => FIXED,
-            Record::Quarantine(row) => FIXED + row.raw.len(),
+            Record::Event(row) => texts(&**row),
+            Record::Alert(row) => texts(&**row),
+            Record::Version(row) => texts(&**row),
+            Record::Quarantine(row) => texts(row),
+            Record::Watermark(row) => texts(row),
         }
     }
 }

@@ -130,7 +130,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 fn set_up(connection: &Connection) -> Result<(), StoreError> {
     let begun = Instant::now();
     loop {
-        match prepare(connection).map_err(|error| store_error(&error)).and_then(|()| migrate(connection)) {
+        // Whose it is comes first: the mode of the log is written into the file.
+        let done = refuse_foreign(connection)
+            .and_then(|()| prepare(connection).map_err(|error| store_error(&error)))
+            .and_then(|()| migrate(connection));
+        match done {
             Err(StoreError::Transient(_)) if begun.elapsed() < BUSY => std::thread::sleep(OPENING),
             done => return done,
         }
@@ -174,21 +178,25 @@ impl Store for Sqlite {
 
 /// Creates what is missing, and lets be null what an older release required. Rows are never dropped, nor changed.
 fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let failed = |error: rusqlite::Error| store_error(&error);
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate).map_err(failed)?;
-    if let Some(tables) = foreign_tables(&transaction).map_err(failed)? {
-        return Err(StoreError::Permanent(format!(
-            "it is another program's database, with the tables {tables}; expected a new file, or one that pedwatch made"
-        )));
-    }
     let furnish = || {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for table in schema::TABLES.iter() {
             migrate_table(&transaction, table)?;
         }
         replace_views(&transaction)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()
     };
-    furnish().and_then(|()| transaction.commit()).map_err(failed)
+    furnish().map_err(|error| store_error(&error))
+}
+
+fn refuse_foreign(connection: &Connection) -> Result<(), StoreError> {
+    match foreign_tables(connection).map_err(|error| store_error(&error))? {
+        None => Ok(()),
+        Some(tables) => Err(StoreError::Permanent(format!(
+            "it is another program's database, with the tables {tables}; expected a new file, or one that pedwatch made"
+        ))),
+    }
 }
 
 /// The tables of a database that is not ours.

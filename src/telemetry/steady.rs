@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// How soon another state is told: where two alternate, not each time.
 const CHANGED_AFTER: Duration = Duration::from_secs(1);
 
+/// How long nothing may go wrong before it counts as mended: where some go well and others do not, not between two.
+const MENDED_AFTER: Duration = Duration::from_secs(5);
+
 /// How often a state that lasts is told again.
 const LASTS_FOR: Duration = Duration::from_secs(60);
 
@@ -19,6 +22,8 @@ pub struct Steady {
 struct State {
     what: String,
     told: Instant,
+    last: Instant,
+    /// Since it was told.
     times: u64,
 }
 
@@ -28,22 +33,24 @@ impl Steady {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let Some(known) = state.as_mut() else {
-            *state = Some(State { what: what.to_owned(), told: now, times: 0 });
+            *state = Some(State { what: what.to_owned(), told: now, last: now, times: 0 });
             return Some(1);
         };
         known.times += 1;
+        known.last = now;
         let patience = if known.what == what { LASTS_FOR } else { CHANGED_AFTER };
         if now - known.told < patience {
             return None;
         }
         let times = known.times;
-        *known = State { what: what.to_owned(), told: now, times: 0 };
+        *known = State { what: what.to_owned(), told: now, last: now, times: 0 };
         Some(times)
     }
 
-    /// It went well. How often it went wrong since that was told last, if it did at all.
-    pub fn is_fine(&self) -> Option<u64> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).take().map(|state| state.times)
+    /// It went well. How often it went wrong since that was told last, once nothing has for a while.
+    pub fn recovered(&self) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.take_if(|state| state.last.elapsed() >= MENDED_AFTER).map(|state| state.times)
     }
 }
 
@@ -54,12 +61,12 @@ mod tests {
     #[test]
     fn a_state_is_told_once_until_it_changes() {
         let steady = Steady::default();
-        assert_eq!(steady.is_fine(), None);
+        assert_eq!(steady.recovered(), None);
         assert_eq!(
             [steady.failed("no table"), steady.failed("no table"), steady.failed("no table")],
             [Some(1), None, None]
         );
-        assert_eq!([steady.is_fine(), steady.is_fine()], [Some(2), None]);
-        assert_eq!(steady.failed("no table"), Some(1));
+        assert_eq!(steady.recovered(), None, "it has just failed");
+        assert_eq!(steady.failed("no grant"), None, "it has just been told of something else");
     }
 }

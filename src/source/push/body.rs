@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{BodyDataStream, Bytes, HttpBody};
 use axum::http::StatusCode;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -35,8 +35,10 @@ const WAIT: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(5);
 const SECOND_BYTES: usize = 1 << 20;
 
-/// How long more of a refused body is listened to: a caller that has not sent it yet may not see an answer before it has.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a refused body is heard out: a caller that is still sending it may not see the answer before it has. One that
+/// sends nothing more for [`SILENCE`] waits for the answer.
+const HEARD: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// Memory is counted in these.
 const UNIT_BYTES: usize = 1 << 10;
@@ -129,17 +131,9 @@ async fn next(body: &mut BodyDataStream, begun: Instant, came: usize) -> Result<
     part.transpose().map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-/// Hears a refused caller out, for a moment and at most a longest body, and keeps nothing of it.
-pub(super) async fn linger(mut body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin) {
-    let mut left = BODY_MAX_BYTES;
-    let hear = async {
-        while let Some(Ok(part)) = body.next().await {
-            left = left.saturating_sub(part.len());
-            if left == 0 {
-                return;
-            }
-        }
-    };
+/// Hears a refused body out, and keeps nothing of it.
+pub(super) async fn hear_out(body: &mut BodyDataStream) {
+    let hear = async { while let Ok(Some(Ok(_))) = timeout(SILENCE, body.next()).await {} };
     // Whether it ended or not, there is nothing more to do.
-    let _ = timeout(LINGER, hear).await;
+    let _ = timeout(HEARD, hear).await;
 }

@@ -11,6 +11,8 @@ use serde_json::Value as Json;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::telemetry::steady::Steady;
+
 /// When keys are fetched, and how long they are good. Ages are told by the monotonic clock: the other one may be wrong, and
 /// be set right while keys are in use.
 #[derive(Clone, Copy)]
@@ -139,11 +141,17 @@ async fn keep<F>(times: Times, fetch: impl Fn() -> F, learnt: watch::Sender<Know
 where
     F: Future<Output = Result<Set>>,
 {
+    let trouble = Steady::default();
     loop {
         let fetched = timeout(times.fetch, fetch()).await.context("they did not come in time").flatten();
         match &fetched {
             Ok(set) => tracing::debug!(keys = set.len(), "Google's keys are fetched"),
-            Err(why) => tracing::warn!(why = format!("{why:#}"), "Google's keys cannot be read"),
+            Err(why) => {
+                let why = format!("{why:#}");
+                if let Some(times) = trouble.failed(&why) {
+                    tracing::warn!(why, times, "Google's keys cannot be read");
+                }
+            }
         }
         learnt.send_modify(|known| known.learn(fetched, Instant::now()));
         let (asked, unasked) = learnt.borrow().next(&times, Instant::now());

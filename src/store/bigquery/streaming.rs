@@ -168,9 +168,11 @@ fn settle(sent: Vec<Sent>, answer: TableDataInsertAllResponse, refused: &mut Vec
     // `backendError`, `timeout` say nothing about the row.
     let mut errors: BTreeMap<usize, Vec<ErrorProto>> = BTreeMap::new();
     for error in answer.insert_errors.unwrap_or_default() {
-        if let Some(index) = error.index.and_then(|index| usize::try_from(index).ok()) {
-            errors.entry(index).or_default().extend(error.errors.unwrap_or_default());
-        }
+        let Some(index) = error.index.and_then(|index| usize::try_from(index).ok()) else {
+            // It is about one of them, and nobody knows which.
+            return sent;
+        };
+        errors.entry(index).or_default().extend(error.errors.unwrap_or_default());
     }
     let mut again = Vec::new();
     for (index, row) in sent.into_iter().enumerate() {

@@ -38,15 +38,11 @@ impl DatabaseFile {
         let held = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let held = held.map_err(unusable)?;
         let identity = identity(&held.metadata().map_err(unusable)?);
+        // SQLite puts its log beside the file itself, not beside a link to it.
+        let path = path.canonicalize().map_err(unusable)?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        Ok(DatabaseFile {
-            path: path.to_owned(),
-            identity,
-            log: log.into(),
-            log_identity: OnceLock::new(),
-            _held: held,
-        })
+        Ok(DatabaseFile { path, identity, log: log.into(), log_identity: OnceLock::new(), _held: held })
     }
 
     /// Whether it is still there under its name, and its log too.

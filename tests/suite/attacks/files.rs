@@ -251,7 +251,7 @@ fn a_huge_deep_or_laughing_ped_is_refused() {
     let texts = format!("  a0: &a0 \"{}\"\n", "ha".repeat(100_000));
     let copies: String = (0..400).map(|n| format!("  b{n}: *a0\n")).collect();
     for (name, text, told) in [
-        ("one of 150 MB", format!("{head}  x: \"{}\"\n", "x".repeat(150 << 20)), "33554432 bytes"),
+        ("one of 150 MB", format!("{head}  x: \"{}\"\n", "x".repeat(150 << 20)), "67108864 bytes"),
         ("one of 30 MB", format!("{head}  x: \"{}\"\n", "x".repeat(30 << 20)), "too large"),
         ("a million keys", (0..1_000_000).map(|n| format!("k{n}: {n}\n")).collect(), "too large"),
         ("deep", "- ".repeat(100_000), "nested too deeply"),

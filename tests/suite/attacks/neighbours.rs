@@ -426,7 +426,9 @@ fn a_large_quarantine_is_listed_page_by_page() {
     let poison: Vec<String> =
         (0..count).map(|number| format!("{{\"poison\": {number}, \"x\": \"{}\"", "x".repeat(500 << 10))).collect();
     let input = folder.path().join("poison.ndjson");
-    std::fs::write(&input, poison.join("\n")).expect("written");
+    // Something in it can be read: else the whole file is one row.
+    let good = String::from_utf8(write(1, 3)).expect("text");
+    std::fs::write(&input, format!("{good}\n{}", poison.join("\n"))).expect("written");
     let input = input.to_string_lossy().into_owned();
     run("replay of poison", &mut limited(1_024, &["replay", "--format=json", &store, &input]), b"");
     for (name, args, at_most) in [
