@@ -41,11 +41,13 @@ pub(super) struct Target {
     store: Option<StoreUrl>,
 }
 
-/// A dataset, with or without its project: what `--store` takes, and nothing else, because it stands in every statement.
+/// A dataset, with or without its project, as it stands in SQL: what `--store` takes, and nothing else.
 fn dataset_name(text: &str) -> Result<String, String> {
-    let whole = if text.contains('.') { text.to_owned() } else { format!("project.{text}") };
     let wrong = |_| format!("{text:?} is not a dataset; expected DATASET or PROJECT.DATASET");
-    whole.parse::<DatasetName>().map(|_| text.to_owned()).map_err(wrong)
+    if text.contains('.') {
+        return text.parse().map(|name: DatasetName| name.quoted()).map_err(wrong);
+    }
+    format!("project.{text}").parse().map(|name: DatasetName| name.dataset).map_err(wrong)
 }
 
 pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {

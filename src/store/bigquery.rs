@@ -38,6 +38,13 @@ impl fmt::Display for DatasetName {
     }
 }
 
+impl DatasetName {
+    /// How it stands in SQL.
+    pub fn quoted(&self) -> String {
+        format!("`{}`.{}", self.project, self.dataset)
+    }
+}
+
 impl FromStr for DatasetName {
     type Err = String;
 

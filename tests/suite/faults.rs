@@ -245,8 +245,8 @@ fn a_dataset_is_made_widened_and_never_narrowed() {
 #[test]
 fn the_printed_ddl_makes_the_same_dataset() {
     block_on(async {
-        let store = Dataset::unmade().await.store;
-        let printed = run(command().args(["schema", "print", "--dataset", &store.quoted()]), b"");
+        let Dataset { name, store, .. } = Dataset::unmade().await;
+        let printed = run(command().args(["schema", "print", "--dataset", &name.to_string()]), b"");
         store.fetch(&query::Query::new(stdout(&printed), Vec::new())).await.expect("valid DDL");
         // The emulator keeps its own writing of a view; that each answers is enough.
         let mut changes = store.schema_changes().await.expect("compared");

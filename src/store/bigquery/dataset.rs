@@ -106,8 +106,7 @@ impl BigQuery {
 
     /// How the dataset stands in SQL.
     pub fn quoted(&self) -> String {
-        let name = &self.shared.name;
-        format!("`{}`.{}", name.project, name.dataset)
+        self.shared.name.quoted()
     }
 
     /// What a view says in this dataset.
