@@ -93,7 +93,7 @@ const ROOMS: [(&str, Option<&[&str]>); 14] = [
     ("shown", Some(&[])),
     ("telemetry", None),
     ("audit", Some(&["base64", "chrono", "json_patch", "memchr", "saphyr_parser", "serde", "serde_json", "thiserror"])),
-    ("ped", Some(&["chrono", "json_patch", "saphyr", "serde", "serde_json", "thiserror"])),
+    ("ped", Some(&["chrono", "json_patch", "saphyr", "saphyr_parser", "serde", "serde_json", "thiserror"])),
     ("policy", Some(&["wildmatch"])),
     ("store", None),
     ("pipeline", None),
