@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::root;
 
 mod files;
-mod messages;
+pub mod messages;
 pub mod neighbours;
 mod push;
 

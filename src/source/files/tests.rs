@@ -212,8 +212,15 @@ fn assert_only_lost(
     // What stands between two documents is part of both.
     let touched = |range: &Range<usize>| range.start <= damage.end + 1 && damage.start <= range.end + 1;
     let shown = || damaged.escape_ascii();
+    // Where the two sides of a cut happen to join into JSON, nothing tells that there was one.
+    let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let joined = |document: &str| found.iter().any(|text| text.contains(document) && is_json(text));
     for (range, document) in placed.iter().filter(|(range, _)| !touched(range)) {
-        prop_assert!(found.contains(document), "{range:?} is lost by {damage:?} of\n{}\n{found:#?}", shown());
+        prop_assert!(
+            found.contains(document) || joined(document),
+            "{range:?} is lost by {damage:?} of\n{}\n{found:#?}",
+            shown()
+        );
     }
     let broken = found.iter().filter(|text| !placed.iter().any(|(_, document)| document == *text)).count();
     prop_assert!(broken <= most_broken, "{broken} pieces by {damage:?} of\n{}\n{found:#?}", shown());

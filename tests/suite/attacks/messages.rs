@@ -156,7 +156,7 @@ fn a_deeply_nested_entry_costs_only_itself() {
     }
 }
 
-fn collection(items: usize) -> Sample {
+pub fn collection(items: usize) -> Sample {
     let items: Vec<Json> = (0..items).map(|number| json!({"metadata": {"name": format!("d{number}")}})).collect();
     Sample::patch("collection", AT, 3)
         .set("/protoPayload/methodName", "io.k8s.apps.v1.deployments.deletecollection")

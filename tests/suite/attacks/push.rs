@@ -23,6 +23,7 @@ use pedwatch::store::{Appended, Store, StoreError};
 use pedwatch::telemetry::metrics::Metrics;
 use serde_json::{Value as Json, json};
 
+use super::messages::collection;
 use super::{knob, limited, watch};
 use crate::oidc::{ACCOUNT, AUDIENCE, Key, claims, with};
 use crate::servers::free_address;
@@ -398,6 +399,22 @@ fn sixty_four_bodies_of_eleven_mib_at_once_stay_within_the_memory() {
     let [taken, again, unanswered] = [taken, again, unanswered].map(AtomicUsize::into_inner);
     println!("{name}: {taken} taken, {again} times told to come again, {unanswered} without an answer");
     assert_eq!((seen.refused, unanswered), (Vec::new(), 0), "{name}");
+    ended(name, server, 350);
+}
+
+/// A body of 57 KB that lists 250 objects makes rows of 12 MB, each of which carries the caller's long name.
+#[test]
+fn small_bodies_that_list_hundreds_stay_within_the_memory() {
+    let (name, server) = ("small bodies that list hundreds", Server::start());
+    let agent = "x".repeat(50_000);
+    let list = collection(250).set("/protoPayload/requestMetadata", json!({"callerSuppliedUserAgent": agent}));
+    std::thread::scope(|scope| {
+        for number in 0..20 * knob() {
+            let body = list.clone().set("/insertId", format!("list-{number}")).bytes();
+            let address = server.address;
+            scope.spawn(move || while push(address, &body, "connection: close\r\n") != Some(204) {});
+        }
+    });
     ended(name, server, 350);
 }
 
