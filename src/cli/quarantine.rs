@@ -73,6 +73,10 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
         }
         Command::Replay { ids, target } => {
             let store = require_store(target.store, config).await?;
+            let heads = query::quarantined(&*store, &ids).await?;
+            if let Some(id) = ids.iter().find(|id| heads.iter().all(|head| head.quarantine_id != **id)) {
+                bail!("there is no {id} in quarantine; see pedwatch quarantine list");
+            }
             let now = Utc::now();
             let Fed { again, still } = replay(&*store, config.policy.clone(), &ids, now).await?;
             // What a store still refuses is there already, so it is not counted as new.

@@ -71,13 +71,15 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
     let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);
     let Replayed { tally, unread } = replay(read, pipeline, &*store, now, |bytes| progress.advance(bytes)).await?;
     progress.finish();
-    print(&args, &*store, now, &tally, begun).await?;
-    // What could be read may be alarming, whatever could not be.
-    let unread = unread.map(|error| report::note(&format!("{error:#}")));
-    Ok(match unread {
-        _ if is_alarming(args.fail_on, &*store, &tally).await? => ExitCode::from(3),
-        Some(()) => ExitCode::FAILURE,
-        None => ExitCode::SUCCESS,
+    let printed = print(&args, &*store, now, &tally, begun).await;
+    // What could be read may be alarming, whatever could not be, and wherever nothing can be printed.
+    let is_alarming = is_alarming(args.fail_on, &*store, &tally).await?;
+    let failed: Vec<anyhow::Error> = printed.err().into_iter().chain(unread).collect();
+    failed.iter().for_each(|error| report::note(&format!("{error:#}")));
+    Ok(match failed.as_slice() {
+        _ if is_alarming => ExitCode::from(3),
+        [] => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 

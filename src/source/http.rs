@@ -58,20 +58,20 @@ const FILES_SPARE: usize = 32;
 /// # Errors
 /// When the port is taken.
 pub(super) fn serve(port: u16, routes: Router, connections: usize, stop: Shutdown) -> Result<oneshot::Receiver<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot serve")?;
-    let listener = {
-        let _on = runtime.enter();
-        let socket = TcpSocket::new_v4()?;
-        // After a restart, connections of the time before may still be closing.
-        socket.set_reuseaddr(true)?;
-        socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
-        socket.listen(BACKLOG)?
-    };
+    let socket = TcpSocket::new_v4()?;
+    // After a restart, connections of the time before may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    let listener = socket.listen(BACKLOG)?.into_std()?;
     let (done, ended) = oneshot::channel();
-    let serve = move || {
-        runtime.block_on(accept(listener, routes, Callers::new(connections), stop));
-        // Nobody waits any more when it fails.
-        let _ = done.send(());
+    let serve = move || -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            accept(TcpListener::from_std(listener)?, routes, Callers::new(connections), stop).await;
+            // Nobody waits any more when it fails.
+            let _ = done.send(());
+            Ok(())
+        })
     };
     std::thread::Builder::new().name(format!("http-{port}")).spawn(serve).context("cannot start a thread")?;
     Ok(ended)

@@ -194,7 +194,7 @@ fn refuse_foreign(connection: &Connection) -> Result<(), StoreError> {
     match foreign_tables(connection).map_err(|error| store_error(&error))? {
         None => Ok(()),
         Some(tables) => Err(StoreError::Permanent(format!(
-            "it is another program's database, with the tables {tables}; expected a new file, or one that pedwatch made"
+            "it is another program's database, with {tables}; expected a new file, or one that pedwatch made"
         ))),
     }
 }
@@ -202,7 +202,7 @@ fn refuse_foreign(connection: &Connection) -> Result<(), StoreError> {
 /// The tables of a database that is not ours.
 fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT 5")?;
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema ORDER BY name LIMIT 5")?;
     let tables: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let is_ours = || connection.prepare("SELECT event_id, cluster_name FROM replica_events").is_ok();
     let is_fine = application == APPLICATION_ID || application == 0 && (tables.is_empty() || is_ours());

@@ -45,7 +45,8 @@ pub(super) struct Documents<R> {
     margin: Option<usize>,
     /// The first key of the last document.
     key: Vec<u8>,
-    lost: Option<Lost>,
+    /// How long the stretch is that is broken, in which documents may lie.
+    lost: Option<usize>,
     is_yaml: bool,
     /// A refused document stands for all others of its kind, and was handed on.
     refused: bool,
@@ -66,13 +67,6 @@ struct File {
     holds_text: bool,
     /// It holds something that is broken.
     holds_broken: bool,
-}
-
-/// What is left of a stretch that is broken, in which documents may lie.
-#[derive(Clone, Copy)]
-struct Lost {
-    bytes: usize,
-    was_cut: bool,
 }
 
 /// How far a document goes.
@@ -135,8 +129,8 @@ impl<R: Read> Documents<R> {
 
     /// Appends what comes next to the chunk, if it is a document; false at the end.
     fn next_into(&mut self, chunk: &mut Chunk) -> bool {
-        if let Some(lost) = self.lost.take() {
-            self.cut_lost(lost, chunk);
+        if let Some(bytes) = self.lost.take() {
+            self.cut_lost(bytes, chunk);
             return true;
         }
         if !self.skip() {
@@ -251,7 +245,7 @@ impl<R: Read> Documents<R> {
             Extent::Broken(bytes) => self.lose(bytes),
             Extent::Long => {
                 let shown = self.input.head(DOCUMENT_MAX_BYTES);
-                match next_document(shown, &self.key) {
+                match next_document(shown, DOCUMENT_MAX_BYTES, &self.key) {
                     Some(_) => self.lose(DOCUMENT_MAX_BYTES),
                     None => self.hand_on_long(Scan::json(margin), chunk),
                 }
@@ -348,29 +342,24 @@ impl<R: Read> Documents<R> {
 
     fn lose(&mut self, bytes: usize) {
         self.file.holds_broken = true;
-        self.lost = Some(Lost { bytes, was_cut: false });
+        self.lost = Some(bytes);
     }
 
-    /// Hands on what stands before the next document in a stretch that is broken. The last of them may go on behind it, so
-    /// it is looked at anew.
-    fn cut_lost(&mut self, lost: Lost, chunk: &mut Chunk) {
-        let shown = self.input.head(lost.bytes);
-        match next_document(shown, kind::first_key(shown).unwrap_or(&self.key)) {
-            Some(at) => {
-                let piece = shown.get(..at).unwrap_or_default();
-                // What is whole ends where its brackets do, and what is left behind it is a piece of its own.
-                let end = match Scan::json(0).run(piece, true) {
-                    Found::Whole(end) if end < bare(piece).len() && piece.get(..end).is_some_and(is_readable) => end,
-                    _ => at,
-                };
-                let is_proof = || piece.get(..end).is_some_and(|piece| is_readable(bare(piece)));
-                self.file.is_readable = self.file.is_readable || is_proof();
-                self.hand_on(end, None, chunk);
-                self.lost = Some(Lost { bytes: lost.bytes - end, was_cut: true });
-            }
-            None if lost.was_cut => {}
-            None => self.hand_on(lost.bytes, None, chunk),
-        }
+    /// Hands on what stands before the next document in a stretch that is broken.
+    fn cut_lost(&mut self, bytes: usize, chunk: &mut Chunk) {
+        let shown = self.input.head(bytes + ENTRY_MAX_BYTES);
+        let key = kind::first_key(shown).unwrap_or(&self.key);
+        let Some(at) = next_document(shown, bytes, key) else { return self.hand_on(bytes, None, chunk) };
+        let piece = shown.get(..at).unwrap_or_default();
+        // What is whole ends where its brackets do, and what is left behind it is a piece of its own.
+        let end = match Scan::json(0).run(piece, true) {
+            Found::Whole(end) if end < bare(piece).len() && piece.get(..end).is_some_and(is_readable) => end,
+            _ => at,
+        };
+        let is_proof = || piece.get(..end).is_some_and(|piece| is_readable(bare(piece)));
+        self.file.is_readable = self.file.is_readable || is_proof();
+        self.hand_on(end, None, chunk);
+        self.lost = Some(at - end).filter(|&left| left > 0);
     }
 
     /// Appends this much as a document.
@@ -443,13 +432,79 @@ fn is_readable(document: &[u8]) -> bool {
 /// Whether what seems whole by its brackets is some documents, the first of them broken. Only what seems to hold another
 /// one is worth the parsing that tells it from one in which objects are alike.
 fn is_of_several(document: &[u8], key: &[u8]) -> bool {
-    next_document(document, key).is_some() && serde_json::from_slice::<IgnoredAny>(document).is_err()
+    begins_inside(document, key).next().is_some() && serde_json::from_slice::<IgnoredAny>(document).is_err()
 }
 
-/// Where the next document begins in a stretch that is broken: behind zeros, or where a member of an array or a line
-/// begins with the same key as the last one, or with one that log entries begin with.
-fn next_document(lost: &[u8], key: &[u8]) -> Option<usize> {
-    memchr_iter(b'{', lost).skip_while(|at| *at == 0).find(|&at| {
+/// Longest entry that Logging takes is 512 KiB: what goes on for longer is no part of one.
+const ENTRY_MAX_BYTES: usize = 1 << 20;
+
+/// Where the next document begins in a stretch that is broken, and so many bytes long; what is shown goes on behind it. What an
+/// entry says may hold objects that look like entries, and are none: so what stands behind the next one has to tell that it
+/// is a neighbour, and not a part.
+fn next_document(shown: &[u8], bytes: usize, key: &[u8]) -> Option<usize> {
+    let mut refused = 0;
+    begins_inside(shown.get(..bytes).unwrap_or(shown), key).find(|&at| {
+        if at < refused {
+            return false;
+        }
+        let before = shown.get(..at).unwrap_or_default();
+        // JSON has neither zeros nor one object right behind another.
+        if before.last() == Some(&0) || before.trim_ascii_end().ends_with(b"}") {
+            return true;
+        }
+        let (is_neighbour, end) = follow_neighbours(shown, at, key);
+        refused = end;
+        is_neighbour
+    })
+}
+
+/// Follows whole documents from here on, each behind a comma, to what ends them: whether that is what ends the array of a file
+/// or a page, and how far it was followed.
+fn follow_neighbours(shown: &[u8], at: usize, key: &[u8]) -> (bool, usize) {
+    let mut end = at;
+    while end - at <= ENTRY_MAX_BYTES {
+        let Some(bytes) = first_value(shown.get(end..).unwrap_or_default()) else { return (false, end + 1) };
+        end += bytes;
+        let next = match shown.get(end..).unwrap_or_default().trim_ascii_start().split_first() {
+            Some((b',', next)) => next.trim_ascii_start(),
+            Some((b']', rest)) => return (ends_around(rest), end),
+            _ => return (ends_a_line(shown, at, end), end),
+        };
+        match kind::first_key(next) {
+            _ if next.is_empty() => return (true, end),
+            Some(found) if found == key || forms::ENTRY_KEYS.contains(&found) => end = shown.len() - next.len(),
+            _ => return (false, end),
+        }
+    }
+    (true, end)
+}
+
+/// Whether the array that has ended is all that was open, or stands in an object that ends behind it, as in a page.
+fn ends_around(rest: &[u8]) -> bool {
+    let is_all = |rest: &[u8]| !matches!(rest.trim_ascii_start().first(), Some(b'}' | b']' | b',' | b':'));
+    let page = || [b"{\"\":0", rest.trim_ascii_start()].concat();
+    let ends_a_page = |page: &[u8]| first_value(page).is_some_and(|end| is_all(page.get(end..).unwrap_or_default()));
+    is_all(rest) || ends_a_page(&page())
+}
+
+/// Whether a document has a line to itself, but for what somebody wrote before it.
+fn ends_a_line(shown: &[u8], at: usize, end: usize) -> bool {
+    let before = shown.get(..at).unwrap_or_default().trim_ascii_end().last();
+    let behind = shown.get(end..).unwrap_or_default().iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
+    matches!(behind, None | Some(b'\n')) && !matches!(before, Some(b',' | b'[' | b':' | b'{'))
+}
+
+/// How long the JSON value is that stands first in this text.
+fn first_value(text: &[u8]) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    Some(values.byte_offset())
+}
+
+/// Where documents seem to begin inside of what begins as one: behind zeros, or where a member of an array or a line begins
+/// with the same key as the last one, or with one that log entries begin with.
+fn begins_inside(lost: &[u8], key: &[u8]) -> impl Iterator<Item = usize> {
+    memchr_iter(b'{', lost).skip_while(|at| *at == 0).filter(move |&at| {
         let Some(found) = lost.get(at..).and_then(kind::first_key) else { return false };
         let before = lost.get(..at).unwrap_or_default();
         match before.trim_ascii_end().last() {

@@ -107,6 +107,50 @@ fn a_broken_member_of_an_array_costs_only_itself() {
     }
 }
 
+/// What an entry says may hold what looks like an entry. However it is broken, that is none.
+#[test]
+fn no_part_of_a_broken_document_is_a_document() {
+    let inner = r#"{"insertId":"forged","logName":"x"}"#;
+    for list in [
+        format!("[{inner}]"),
+        format!("[{{}},{inner}]"),
+        format!("[{inner},{{}}]"),
+        format!("[{inner},{inner}]"),
+        format!("[[{inner}]]"),
+    ] {
+        let outer = format!(r#"{{"insertId":"outer","request":{{"list":{list},"a":1}},"timestamp":"t"}}"#);
+        let pretty = |spaces: usize| {
+            let value: Json = serde_json::from_str(&outer).expect("JSON");
+            let text = serde_json::to_string_pretty(&value).expect("JSON");
+            text.lines().map(|line| format!("{}\n", line.replacen("  ", &" ".repeat(spaces), 9))).collect::<String>()
+        };
+        for outer in [outer.clone(), pretty(2), pretty(4)] {
+            let place = outer.find("\"list\"").expect("it is there");
+            let around = [
+                (String::new(), String::from("\n{\"insertId\":\"z\"}\n")),
+                (String::from("{\"insertId\":\"y\"}\n"), String::from("\n{\"insertId\":\"z\"}\n")),
+                (String::from("[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]")),
+                (String::from("{\"entries\":[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]}")),
+            ];
+            for (before, behind) in around {
+                for cut in [
+                    outer[..outer.trim_end().len() - 5].to_owned(),
+                    outer[5..].to_owned(),
+                    outer.replacen("\"request\"", "\"request", 1),
+                    outer[place..].to_owned(),
+                ] {
+                    let text = format!("{before}{cut}{behind}");
+                    let is_forged = |text: &String| {
+                        serde_json::from_str::<Json>(text).is_ok_and(|value| value["insertId"] == "forged")
+                    };
+                    let found = texts(text.as_bytes());
+                    assert!(!found.iter().any(is_forged), "{found:#?} of {text}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stray_bracket_is_no_part_of_its_neighbours() {
     assert_eq!(texts(b"{\"a\":1}\n}\n{\"b\":1}\n]\n{\"c\":1}\n"), ["{\"a\":1}", "}", "{\"b\":1}", "{\"c\":1}"]);
@@ -210,7 +254,11 @@ fn assert_only_lost(
 ) -> Result<(), TestCaseError> {
     let found: Vec<String> = cut(damaged, 1 << 20).into_iter().map(|(_, text)| text).collect();
     // What stands between two documents is part of both.
-    let touched = |range: &Range<usize>| range.start <= damage.end + 1 && damage.start <= range.end + 1;
+    let touched = |range: &Range<usize>| {
+        let before = placed.iter().map(|(other, _)| other.end).filter(|end| *end <= range.start).max().unwrap_or(0);
+        let behind = placed.iter().map(|(other, _)| other.start).filter(|start| *start >= range.end).min();
+        before <= damage.end && damage.start <= behind.unwrap_or(usize::MAX)
+    };
     let shown = || damaged.escape_ascii();
     // Where the two sides of a cut happen to join into JSON, nothing tells that there was one.
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();

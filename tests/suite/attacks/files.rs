@@ -156,6 +156,9 @@ fn a_file_that_cannot_be_opened_costs_only_itself() {
 
 #[test]
 fn an_alarm_is_told_to_nobody_too() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut replay = limited(512, &["replay", "--fail-on=info", "fixtures/demo/audit"]);
+    assert_eq!(replay.stdout(full).status().expect("it ends").code(), Some(3), "nor where nothing can be printed");
     let folder = folder();
     let path = write(&folder, "alarm.ndjson", entry(1, 100));
     for format in ["table", "json", "ndjson"] {

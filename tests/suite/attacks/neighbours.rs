@@ -266,7 +266,7 @@ fn a_store_is_a_file_of_ours() {
     std::fs::write(at("text.db"), "this is no database, but it is long enough to be looked at by SQLite")
         .expect("written");
     for (store, expected) in [
-        (format!("sqlite:{}", at("foreign.db").display()), "another program's database, with the tables songs"),
+        (format!("sqlite:{}", at("foreign.db").display()), "another program's database, with songs"),
         (format!("sqlite:{}", at("text.db").display()), "not a database"),
         (format!("sqlite:{}", folder.path().display()), "no regular file"),
         ("sqlite:/dev/null".to_owned(), "no regular file"),
@@ -277,6 +277,8 @@ fn a_store_is_a_file_of_ours() {
         let ended = run(&store, &mut limited(512, &["replay", "--store", &store, "fixtures/demo/audit"]), b"");
         assert!(!ended.status.success() && ended.stderr.contains(expected), "{store}: {}", ended.stderr);
     }
+    let header = std::fs::read(at("foreign.db")).expect("readable");
+    assert_eq!(header[18..20], [1, 1], "and stays in the mode that it was in");
     let songs = rusqlite::Connection::open(at("foreign.db")).expect("opened");
     let tables: i64 = songs.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).expect("counted");
     assert_eq!(tables, 1, "a foreign file is not furnished");
@@ -308,6 +310,24 @@ fn many_processes_that_make_one_store_at_once_all_succeed() {
         assert_eq!(events, 15, "each event was new to one of them");
     }
     println!("{rounds} new stores, 4 replays at once into each: 0 failed");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for key in ["PUSH__PORT", "CONSUMER__METRICS_PORT"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut serve = command();
+        serve.arg("serve").arg(format!("--store=sqlite:{}", folder.path().join("facts.db").display()));
+        serve.env("PEDWATCH_PUSH__AUTH", "platform").env(format!("PEDWATCH_{key}"), &port);
+        let other = if key == "PUSH__PORT" { "CONSUMER__METRICS_PORT" } else { "PUSH__PORT" };
+        serve.env(format!("PEDWATCH_{other}"), crate::servers::free_address().port().to_string());
+        let output = serve.output().expect("it ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("port is") && stderr.contains("Address already in use"), "{stderr}");
+    }
 }
 
 /// What Kubernetes injects for a Service that is named `pedwatch`.
@@ -457,6 +477,8 @@ fn no_fact_is_made_of_what_only_looks_like_a_refused_row() {
     assert_eq!((summary["events"].as_u64(), summary["quarantined"].as_u64()), (Some(0), Some(3)), "{summary}");
     let ended = run("fed again", &mut limited(512, &["quarantine", "replay", &store]), b"");
     assert!(ended.stdout.contains("0 fed again (0 new events), 3 still unreadable"), "{}", ended.stdout);
+    let nothing = run("none of that id", &mut limited(512, &["quarantine", "replay", "nonesuch", &store]), b"");
+    assert!(!nothing.status.success() && nothing.stderr.contains("nonesuch"), "{}", nothing.stderr);
     let list = run("listed", &mut limited(512, &["quarantine", "list", "--format=ndjson", &store]), b"");
     let ids: Vec<serde_json::Value> =
         list.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
