@@ -257,6 +257,20 @@ fn a_store_that_is_removed_or_replaced_is_noticed_before_the_answer() {
 }
 
 #[test]
+fn a_store_without_its_table_is_not_ready() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("facts.db");
+    block_on(async {
+        let store = Sqlite::open(&path).expect("opened");
+        query::ping(&store).await.expect("ready");
+        rusqlite::Connection::open(&path)
+            .and_then(|other| other.execute_batch("DROP TABLE replica_events"))
+            .expect("dropped");
+        assert!(query::ping(&store).await.is_err());
+    });
+}
+
+#[test]
 fn a_store_is_a_file_of_ours() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
