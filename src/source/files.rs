@@ -22,6 +22,7 @@ use crate::pipeline::chunk::Chunk;
 mod cut;
 mod encoding;
 mod kind;
+mod lost;
 mod scan;
 #[cfg(test)]
 mod tests;
