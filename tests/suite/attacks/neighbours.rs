@@ -8,6 +8,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,69 @@ use serde_json::json;
 use crate::attacks::{knob, limited, run};
 use crate::cli::command;
 use crate::support::{PEDS_FROM, Sample, block_on, config, ped, register, rows, time};
+
+/// A store that does not say what stands, for a while.
+struct Silent {
+    store: Sqlite,
+    is_silent: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Store for Silent {
+    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
+        self.store.append(records).await
+    }
+
+    fn appends_at_once(&self) -> usize {
+        self.store.appends_at_once()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
+        if self.is_silent.load(Ordering::Relaxed) && query.sql.contains(".alerts") {
+            return Err(StoreError::Permanent("too much to compute".to_owned()));
+        }
+        self.store.fetch(query).await
+    }
+}
+
+/// Limits are read all the same, and what was due stays due.
+#[test]
+fn judging_that_fails_stops_no_message_and_forgets_nothing() {
+    block_on(async {
+        let sqlite = Sqlite::in_memory().expect("memory");
+        register(&sqlite, &ped("payments", "orders-api", None, 6), PEDS_FROM).await;
+        register(&sqlite, &ped("payments", "orders-api", None, 3), "2026-09-04T20:30:00Z").await;
+        let silent = Arc::new(Silent { store: sqlite, is_silent: AtomicBool::new(false) });
+        let store: Arc<dyn Store> = Arc::clone(&silent) as Arc<dyn Store>;
+        let (policy, batching, metrics) = (config().policy, Batching::default(), Metrics::default());
+        // Every message finds the limits too old.
+        let consumer =
+            Consumer::start(Arc::clone(&store), policy, batching, Duration::ZERO, metrics).await.expect("started");
+        consumer.refresh(time(NOW)).await.expect("refreshed");
+        silent.is_silent.store(true, Ordering::Relaxed);
+        // Within its limit; but a lower one, which was judged before, has begun since.
+        consumer.handle(delivery(&write(1, 5)), time(NOW)).await.expect("handled");
+        let answer = consumer.refresh(time(NOW)).await;
+        assert!(matches!(&answer, Err(StoreError::Permanent(why)) if why.contains("too much")), "{answer:?}");
+        silent.is_silent.store(false, Ordering::Relaxed);
+        let unraised = async || query::unraised(&*store, &BTreeSet::new()).await.expect("readable").len();
+        assert!(unraised().await > 0, "something is due");
+        consumer.finish(time(NOW)).await.expect("refreshed");
+        assert_eq!(unraised().await, 0);
+    });
+}
+
+/// A call that timed out, and that nothing answers for.
+fn uncertain() -> Vec<u8> {
+    let mut uncertain = Sample::patch("u", "2026-09-04T20:00:00Z", 9)
+        .set("/protoPayload/status", json!({"code": 4, "message": "Timeout"}));
+    uncertain.entry["protoPayload"].as_object_mut().expect("a payload").remove("response");
+    uncertain.bytes()
+}
 
 /// A store that takes its time: every question and every append yields so often before it begins, and again behind it.
 struct Slow {
@@ -141,11 +205,8 @@ fn a_refresh_that_is_dropped_forgets_nothing_that_is_owed() {
             register(&sqlite, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
             let store: Arc<dyn Store> = Arc::new(Slow { store: sqlite, yields: 2 });
             let consumer = consumer(Arc::clone(&store), Metrics::default()).await;
-            // A call that timed out, and an answer that shows that it was stored.
-            let mut uncertain = Sample::patch("u", "2026-09-04T20:00:00Z", 9)
-                .set("/protoPayload/status", json!({"code": 4, "message": "Timeout"}));
-            uncertain.entry["protoPayload"].as_object_mut().expect("a payload").remove("response");
-            consumer.handle(delivery(&uncertain.bytes()), time(NOW)).await.expect("handled");
+            // An answer will show that it was stored.
+            consumer.handle(delivery(&uncertain()), time(NOW)).await.expect("handled");
             hang_up(consumer.refresh(time(NOW)), polls).await;
             consumer.handle(delivery(&write(1, 9)), time(NOW)).await.expect("handled");
             consumer.refresh(time(NOW)).await.expect("refreshed");
