@@ -1,0 +1,12 @@
+//! What is done from time to time: fetch, a pure room, append.
+
+pub mod backtest;
+pub mod bill;
+pub mod compare;
+pub mod cost;
+pub mod daily;
+pub mod notify;
+pub mod report;
+pub mod snapshot;
+#[cfg(feature = "clusters")]
+pub mod watch;

@@ -1,0 +1,208 @@
+//! Closing days: what the order says of them is stored, with what later questions have to know of them, so that no question
+//! reads the history. Doing it again, or twice at once, changes nothing; what was stored by half is not found by its mark.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Days, Duration, NaiveDate, SubsecRound, Utc};
+
+use crate::id;
+use crate::ped::Deployment;
+use crate::ped::version::Version;
+use crate::store::query::days::{self, timeline};
+use crate::store::reach::{Closing, Closings, day};
+use crate::store::row::{CarriedWrite, ClosedChange, ObjectDay, Place, Record};
+use crate::store::{Appended, Store, StoreError};
+
+/// Rows for one append.
+const APPEND_ROWS: usize = 4_096;
+
+/// A day is over so long after midnight: entries take their time.
+const AFTER_MIDNIGHT: Duration = Duration::minutes(15);
+
+/// What closing came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The closing, which may cover days that were closed before.
+    pub closing: Closing,
+    /// Changes in it.
+    pub changes: usize,
+    /// Days of objects in it.
+    pub object_days: usize,
+    /// Whether it says what was stored already.
+    pub is_known: bool,
+}
+
+/// Which days are to be closed: those of a range, or what is over and not closed yet; earliest first.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn due(
+    store: &dyn Store,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+    now: DateTime<Utc>,
+) -> Result<Vec<NaiveDate>, StoreError> {
+    let over = day(now - AFTER_MIDNIGHT).date_naive();
+    let closed = days::closings(store).await?.chain(DateTime::<Utc>::MAX_UTC, &BTreeSet::new());
+    let begin = match (from, closed.first()) {
+        (None, Some(closing)) => closing.through.date_naive(),
+        // A question that reads a column of all that there is.
+        (from, _) => match days::first_event(store).await?.map(|first| first.date_naive()) {
+            Some(first) => from.map_or(first, |from| from.max(first)),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let end = to.and_then(|to| to.checked_add_days(Days::new(1))).map_or(over, |to| to.min(over));
+    Ok(begin.iter_days().take_while(|date| *date < end).collect())
+}
+
+/// Closes a day, on what is closed already. Where that turns out otherwise, it is closed again with it. Days that are closed
+/// one after the other have the same `now`.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read, or may not be stored; closing it again is safe.
+pub async fn close_day(store: &dyn Store, date: NaiveDate, now: DateTime<Utc>) -> Result<Closed, StoreError> {
+    let end = date.checked_add_days(Days::new(1)).unwrap_or(date);
+    close(store, end.and_time(chrono::NaiveTime::MIN).and_utc(), now).await
+}
+
+/// Closes the time up to an instant.
+///
+/// # Errors
+/// As [`close_day`].
+pub async fn close(store: &dyn Store, through: DateTime<Utc>, now: DateTime<Utc>) -> Result<Closed, StoreError> {
+    let closings = days::closings(store).await?;
+    // As stores keep it.
+    let now = now.trunc_subsecs(6);
+    let mut end = through - Duration::microseconds(1);
+    loop {
+        let chain = closings.ground(end, now);
+        let from = chain.first().map(|closing| closing.through);
+        let is_frozen = chain.first().is_some_and(|closing| closings.is_frozen(closing));
+        let reach = closings.reach_of(chain).until(through);
+        match (from, days::disagreement(store, &reach).await?) {
+            // From then on it is another story.
+            (Some(from), Some(earliest)) if !is_frozen => end = earliest.min(from - Duration::microseconds(1)),
+            _ => {
+                let story = Story::read(store, &reach, from, through).await?;
+                return story.store(store, &closings, now).await;
+            }
+        }
+    }
+}
+
+/// What a closing stores.
+struct Story {
+    from: Option<DateTime<Utc>>,
+    through: DateTime<Utc>,
+    changes: Vec<ClosedChange>,
+    carried: Vec<CarriedWrite>,
+    days: Vec<ObjectDay>,
+}
+
+impl Story {
+    async fn read(
+        store: &dyn Store,
+        reach: &crate::store::reach::Reach,
+        from: Option<DateTime<Utc>>,
+        through: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let told = days::changes(store, reach).await?;
+        let carried = days::carried(store, reach, through).await?;
+        let versions = versions(store, &told).await?;
+        let days = object_days(&told, &versions, from, through);
+        let is_new = |change: &ClosedChange| from.is_none_or(|from| change.effective_time >= from);
+        Ok(Story { from, through, changes: told.into_iter().filter(is_new).collect(), carried, days })
+    }
+
+    /// Its identity: that of what it says, so that telling it again adds nothing.
+    fn id(&self) -> String {
+        let Story { from, through, changes, carried, days } = self;
+        let mut said: Vec<String> = changes.iter().map(|row| format!("{row:?}")).collect();
+        said.extend(carried.iter().map(|row| format!("{row:?}")));
+        said.extend(days.iter().map(|row| format!("{row:?}")));
+        said.sort();
+        said.push(format!("{from:?} {through}"));
+        id::id(&said.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    async fn store(self, store: &dyn Store, closings: &Closings, now: DateTime<Utc>) -> Result<Closed, StoreError> {
+        let closing = Closing { id: self.id(), from: self.from, through: self.through, at: now };
+        let (changes, object_days) = (self.changes.len(), self.days.len());
+        let is_known = closings.knows(&closing.id);
+        if !is_known {
+            for records in self.records(&closing.id).chunks(APPEND_ROWS) {
+                append(store, records.to_vec()).await?;
+            }
+        }
+        // Last: who finds it finds all.
+        append(store, vec![Record::Watermark(closing.mark())]).await?;
+        Ok(Closed { closing, changes, object_days, is_known })
+    }
+
+    fn records(self, closing: &str) -> Vec<Record> {
+        let changes = self.changes.into_iter().map(|row| Record::Closed(Box::new(row.in_closing(closing))));
+        let carried = self.carried.into_iter().map(|row| Record::Carried(Box::new(row.in_closing(closing))));
+        let days = self.days.into_iter().map(|row| Record::Day(Box::new(row.in_closing(closing))));
+        changes.chain(carried).chain(days).collect()
+    }
+}
+
+async fn append(store: &dyn Store, records: Vec<Record>) -> Result<(), StoreError> {
+    let outcomes = store.append(records.into()).await?;
+    let refused = outcomes.iter().find_map(|outcome| match outcome {
+        Appended::Stored => None,
+        Appended::Refused(reason) => Some(StoreError::Permanent(format!("it refuses a row of a closed day: {reason}"))),
+    });
+    refused.map_or(Ok(()), Err)
+}
+
+/// The versions of the Deployments that changes are about.
+async fn versions(store: &dyn Store, told: &[ClosedChange]) -> Result<HashMap<Deployment, Vec<Version>>, StoreError> {
+    let deployment = |change: &ClosedChange| Some((change.namespace.clone(), change.deployment_name.clone()?));
+    let deployments: BTreeSet<Deployment> = told.iter().filter_map(deployment).collect();
+    let deployments: Vec<Deployment> = deployments.into_iter().collect();
+    let mut versions: HashMap<Deployment, Vec<Version>> = HashMap::new();
+    if !deployments.is_empty() {
+        for version in store.versions(Some(&deployments)).await? {
+            let subject = &version.subject;
+            versions.entry((subject.namespace.clone(), subject.deployment.clone())).or_default().push(version);
+        }
+    }
+    Ok(versions)
+}
+
+/// What each object came to on each whole day of a span.
+fn object_days(
+    told: &[ClosedChange],
+    versions: &HashMap<Deployment, Vec<Version>>,
+    from: Option<DateTime<Utc>>,
+    through: DateTime<Utc>,
+) -> Vec<ObjectDay> {
+    let Some(first) = from.or_else(|| told.iter().map(|change| change.effective_time).min()) else { return Vec::new() };
+    let dates: Vec<NaiveDate> =
+        day(first).date_naive().iter_days().take_while(|date| *date < through.date_naive()).collect();
+    let mut deployments: BTreeMap<(&str, &str, &str), Vec<&ClosedChange>> = BTreeMap::new();
+    for change in told {
+        let Some(name) = &change.deployment_name else { continue };
+        deployments.entry((&change.cluster_id, &change.namespace, name)).or_default().push(change);
+    }
+    let none = Vec::new();
+    let mut rows = Vec::new();
+    for ((cluster_id, namespace, deployment), changes) in deployments {
+        let Some(place) = changes.first().map(|change| place(change, cluster_id, namespace, deployment)) else {
+            continue;
+        };
+        let versions = versions.get(&(namespace.to_owned(), deployment.to_owned())).unwrap_or(&none);
+        let timeline = timeline(place, &changes, versions, through);
+        let days = dates.iter().flat_map(|date| timeline.objects().map(|object| timeline.day(object, *date)));
+        rows.extend(days.filter_map(|day| ObjectDay::new(&day, place)));
+    }
+    rows
+}
+
+fn place<'p>(change: &'p ClosedChange, cluster_id: &'p str, namespace: &'p str, deployment_name: &'p str) -> Place<'p> {
+    let ClosedChange { project_id, location, cluster_name, .. } = change;
+    let (project_id, location) = (project_id.as_deref(), location.as_deref());
+    Place { project_id, location, cluster_name, cluster_id, namespace, deployment_name }
+}

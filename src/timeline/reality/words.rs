@@ -1,0 +1,69 @@
+//! What the comparison tells a person.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::{Finding, Running};
+use crate::policy::{AlertType, Severity};
+
+impl Finding {
+    /// The rule that it is of; `None` for what is no alert.
+    pub fn alert_type(self) -> Option<AlertType> {
+        match self {
+            Finding::Baseline | Finding::NotGone | Finding::NowKnown => None,
+            Finding::MissedCreate | Finding::MissedChanges(_) | Finding::MissedDelete => Some(AlertType::MissedWrite),
+            Finding::Drift { .. } => Some(AlertType::Drift),
+            Finding::OverLimit => Some(AlertType::OverLimit),
+            Finding::TooManyPods => Some(AlertType::RunningOver),
+            Finding::Unregistered => Some(AlertType::Unregistered),
+            Finding::UnusedLimit => Some(AlertType::UnusedLimit),
+        }
+    }
+
+    /// How bad it is, where the rule's severity is this.
+    pub fn severity(self, configured: Severity) -> Severity {
+        // The number is as the log says.
+        if matches!(self, Finding::MissedChanges(_)) { configured.min(Severity::Info) } else { configured }
+    }
+}
+
+/// One sentence for a person about a Deployment (`what`) in a snapshot, with the limit in force.
+pub fn sentence(what: &str, finding: Finding, running: Option<&Running>, limit: Option<i64>) -> String {
+    let replicas = running.and_then(|running| running.replicas);
+    let asked = match replicas {
+        Some(1) => "1 replica".to_owned(),
+        Some(several) => format!("{several} replicas"),
+        None => "replicas whose number cannot be".to_owned(),
+    };
+    let max = limit.unwrap_or_default();
+    match finding {
+        Finding::Baseline => format!("{what} asks for {asked}, since before the log"),
+        Finding::NotGone => format!("{what} is there, and the log says that it was removed"),
+        Finding::NowKnown => format!("{what} asks for {asked}, which the log did not tell"),
+        Finding::MissedCreate => {
+            format!("{what} runs with {asked} asked for, and the log does not tell that it was made{}", hint(running))
+        }
+        Finding::MissedChanges(1) => format!("a change of {what} is not in the log; its number is as the log says"),
+        Finding::MissedChanges(changes) => {
+            format!("{changes} changes of {what} are not in the log; its number is as the log says")
+        }
+        Finding::MissedDelete => format!("{what} is gone, and the log does not tell that it was removed"),
+        Finding::Drift { told } => {
+            format!("{what} asks for {asked}, where {told} were known{}", hint(running))
+        }
+        Finding::OverLimit => format!("{what} asks for {asked}, over its limit of {max}, and no entry told it"),
+        Finding::TooManyPods => {
+            let pods = running.and_then(|running| running.running_pods).unwrap_or_default();
+            format!("{what} has {pods} pods in two snapshots running, more than its limit of {max} and a rollout allow")
+        }
+        Finding::Unregistered => format!("{what} asks for {asked}, but no PED was in force for it"),
+        Finding::UnusedLimit => format!("a PED allows {what} up to {max} replicas, and there is no such Deployment"),
+    }
+}
+
+/// Who says that they set the number.
+fn hint(running: Option<&Running>) -> String {
+    let Some((manager, at)) = running.and_then(|running| running.set_by.as_ref()) else { return String::new() };
+    let at = at
+        .map_or_else(String::new, |at: DateTime<Utc>| format!(" at {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+    format!(" (managedFields: {manager}{at})")
+}
