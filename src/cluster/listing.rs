@@ -1,0 +1,213 @@
+//! What one cluster has, joined: each Deployment with the highest maximum of its HPAs, and its pods. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+
+use super::Namespaces;
+use super::object::{DeploymentForm, HpaForm, Number, OwnedForm, PodForm};
+use crate::time;
+
+/// Everything that was asked of one cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// When the listing of Deployments began.
+    pub at: DateTime<Utc>,
+    /// The version at which all of them were listed.
+    pub resource_version: Option<String>,
+    /// By namespace and name.
+    pub deployments: Vec<Deployment>,
+    /// How many HPAs there are.
+    pub hpas: u64,
+    /// How many pods run; `None` where they were not listed.
+    pub pods: Option<u64>,
+    /// How many Deployments have a number that cannot be.
+    pub impossible: u64,
+}
+
+/// One Deployment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Deployment {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// `status.observedGeneration`.
+    pub observed_generation: Option<i64>,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Option<DateTime<Utc>>,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// `spec.replicas`, as the following numbers `None` where it cannot be.
+    pub desired: Option<i64>,
+    /// How many pods a rollout may have beyond those; `None` where it does not say.
+    pub surge: Option<i64>,
+    /// `status.replicas`.
+    pub actual: Option<i64>,
+    /// `status.availableReplicas`.
+    pub available: Option<i64>,
+    /// `status.updatedReplicas`.
+    pub updated: Option<i64>,
+    /// `status.readyReplicas`.
+    pub ready: Option<i64>,
+    /// Pods of its ReplicaSets that are neither terminal nor terminating; `None` where pods were not listed.
+    pub running_pods: Option<i64>,
+    /// The highest `spec.maxReplicas` of the HPAs that find it.
+    pub hpa_max: Option<i64>,
+    /// Who set `spec.replicas` last, as they call themselves.
+    pub replicas_manager: Option<String>,
+    /// When that was.
+    pub replicas_managed_at: Option<DateTime<Utc>>,
+}
+
+/// What was found so far, in any order.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    deployments: Vec<Deployment>,
+    impossible: u64,
+    hpas: u64,
+    /// By namespace and Deployment.
+    maxima: HashMap<(String, String), i64>,
+    /// The Deployment that each ReplicaSet is of, both by uid.
+    replica_sets: HashMap<String, String>,
+    /// Running pods of each ReplicaSet, by its uid.
+    running: HashMap<String, i64>,
+    pods: Option<u64>,
+}
+
+impl Gathered {
+    pub(super) fn add_deployment(&mut self, form: DeploymentForm) {
+        let (status, spec) = (&form.status, &form.spec);
+        let numbers =
+            [spec.replicas, status.replicas, status.available_replicas, status.updated_replicas, status.ready_replicas];
+        self.impossible += u64::from(numbers.contains(&Number::Impossible));
+        self.deployments.push(Deployment::from(form));
+    }
+
+    pub(super) fn add_hpa(&mut self, form: HpaForm) {
+        self.hpas += 1;
+        let (Some(deployment), Some(max)) = (form.spec.scale_target_ref.deployment(), form.spec.max_replicas.known())
+        else {
+            return;
+        };
+        let highest = self.maxima.entry((form.metadata.namespace, deployment)).or_insert(max);
+        *highest = max.max(*highest);
+    }
+
+    pub(super) fn add_replica_set(&mut self, form: OwnedForm) {
+        if let (Some(deployment), Some(uid)) = (form.metadata.controlled_by("Deployment"), &form.metadata.uid) {
+            self.replica_sets.insert(uid.clone(), deployment.to_owned());
+        }
+    }
+
+    pub(super) fn add_pod(&mut self, form: &PodForm) {
+        let pods = self.pods.get_or_insert_default();
+        if !form.runs() {
+            return;
+        }
+        *pods += 1;
+        if let Some(replica_set) = form.metadata.controlled_by("ReplicaSet") {
+            match self.running.get_mut(replica_set) {
+                Some(running) => *running += 1,
+                None => drop(self.running.insert(replica_set.to_owned(), 1)),
+            }
+        }
+    }
+
+    /// All of it, of the namespaces that are looked at.
+    ///
+    /// # Errors
+    /// When a Deployment is there twice: then these are several listings, and nothing tells which one counts.
+    pub fn listing(
+        self,
+        at: DateTime<Utc>,
+        resource_version: Option<String>,
+        namespaces: &Namespaces,
+    ) -> Result<Listing, String> {
+        let mut running: HashMap<&str, i64> = HashMap::new();
+        for (replica_set, pods) in &self.running {
+            if let Some(deployment) = self.replica_sets.get(replica_set) {
+                *running.entry(deployment).or_default() += pods;
+            }
+        }
+        let mut deployments = self.deployments;
+        deployments.retain(|deployment| namespaces.hold(&deployment.namespace));
+        deployments.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+        for deployment in &mut deployments {
+            let of_it = || running.get(deployment.uid.as_deref()?).copied();
+            deployment.running_pods = self.pods.map(|_| of_it().unwrap_or(0));
+            let name = (deployment.namespace.clone(), deployment.name.clone());
+            deployment.hpa_max = self.maxima.get(&name).copied();
+        }
+        let is_same = |pair: &&[Deployment]| match pair {
+            [one, other] => (&one.namespace, &one.name) == (&other.namespace, &other.name),
+            _ => false,
+        };
+        if let Some([twice, ..]) = deployments.windows(2).find(is_same) {
+            return Err(format!("{}/{} is there twice; expected one listing", twice.namespace, twice.name));
+        }
+        let Gathered { hpas, pods, impossible, .. } = self;
+        Ok(Listing { at, resource_version, deployments, hpas, pods, impossible })
+    }
+}
+
+/// An API server lists one kind after the other.
+#[cfg(feature = "clusters")]
+impl Gathered {
+    /// That pods are counted, though there may be none.
+    pub(super) fn count_pods(&mut self) {
+        self.pods.get_or_insert_default();
+    }
+
+    /// Adds what another listing of the same cluster found.
+    #[must_use]
+    pub(super) fn with(mut self, other: Gathered) -> Self {
+        self.deployments.extend(other.deployments);
+        self.impossible += other.impossible;
+        self.hpas += other.hpas;
+        self.maxima.extend(other.maxima);
+        self.replica_sets.extend(other.replica_sets);
+        self.running.extend(other.running);
+        self.pods = self.pods.or(other.pods);
+        self
+    }
+}
+
+impl From<DeploymentForm> for Deployment {
+    fn from(form: DeploymentForm) -> Self {
+        let DeploymentForm { metadata, spec, status } = form;
+        let written = metadata.managed_fields.iter().filter(|fields| fields.have_replicas());
+        // Times of one form compare as texts; a field has several managers where they agree on it.
+        let last = written.max_by(|one, other| one.time.cmp(&other.time));
+        Deployment {
+            created_at: metadata.creation_timestamp.as_deref().and_then(time::read),
+            replicas_manager: last.and_then(|fields| fields.manager.clone()),
+            replicas_managed_at: last.and_then(|fields| time::read(fields.time.as_deref()?)),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            labels: metadata.labels,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            observed_generation: status.observed_generation,
+            paused: spec.paused,
+            // The API server fills it in, so it is never absent.
+            desired: spec.replicas.known(),
+            surge: spec.replicas.known().and_then(|replicas| spec.strategy.surge(replicas)),
+            actual: status.replicas.or(0),
+            available: status.available_replicas.or(0),
+            updated: status.updated_replicas.or(0),
+            ready: status.ready_replicas.or(0),
+            running_pods: None,
+            hpa_max: None,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a snapshot teaches, as rows of the log itself: so that every question knows it, and later entries may know better.
+//!
+//! A row says what the cluster showed, under the version that it showed. As a status write it moves no generation, and as one
+//! that wrote no watched field it takes no credit from an entry that comes late.
+
+use chrono::{DateTime, Utc};
+
+use super::known::{Found, Known};
+use crate::audit::{ActorKind, ObjectKind, ObjectState, Operation, Outcome};
+use crate::id::id;
+use crate::policy::Route;
+use crate::store::row::ReplicaEvent;
+use crate::timeline::reality::Finding;
+
+/// In the place of who wrote it.
+pub(super) const ACTOR: &str = "(snapshot)";
+
+const LOG_NAME: &str = "pedwatch/snapshots";
+
+/// With `.status.` in it, as writes have it that show an object and change none of it.
+const METHOD: &str = "pedwatch.deployments.status.snapshot";
+
+/// Whether something about the object is news to the log.
+fn is_news(finding: &Finding) -> bool {
+    !matches!(finding, Finding::OverLimit | Finding::TooManyPods | Finding::Unregistered | Finding::UnusedLimit)
+}
+
+impl Known<'_> {
+    /// Its identity, and that of the write that it stands for.
+    pub(super) fn event_id(&self, found: &Found<'_>) -> String {
+        id(&["snapshot", &self.snapshot.snapshot_id, found.key.0, found.key.1])
+    }
+
+    /// What it teaches of a Deployment, where it does.
+    pub(super) fn event(&self, found: &Found<'_>, now: DateTime<Utc>) -> Option<ReplicaEvent> {
+        found.findings.iter().find(|finding| is_news(finding))?;
+        let (snapshot, running) = (self.snapshot, found.running);
+        let (namespace, name) = found.key;
+        let version = running.and_then(|running| running.version.clone());
+        let replicas = running.and_then(|running| running.replicas);
+        Some(ReplicaEvent {
+            event_id: self.event_id(found),
+            write_id: Some(self.event_id(found)),
+            event_time: snapshot.started_at,
+            received_time: None,
+            ingested_at: now,
+            project_id: Some(snapshot.project_id.clone()),
+            location: Some(snapshot.location.clone()),
+            cluster_name: snapshot.cluster_name.clone(),
+            namespace: namespace.to_owned(),
+            deployment_name: Some(name.to_owned()),
+            object_kind: ObjectKind::Deployment,
+            object_name: Some(name.to_owned()),
+            object_uid: running.map_or(found.told_uid, |running| running.uid.as_deref()).map(str::to_owned),
+            born_at: running.and_then(|running| running.created_at),
+            resource_version: version.as_ref().and_then(|digits| digits.parse().ok()),
+            object_version: version,
+            generation: running.and_then(|running| running.generation),
+            touched: Some(false),
+            operation: if running.is_some() { Operation::Update } else { Operation::Delete },
+            outcome: Some(Outcome::Stored),
+            object_state: Some(if running.is_some() { ObjectState::Live } else { ObjectState::Gone }),
+            method_name: METHOD.to_owned(),
+            replicas,
+            min_replicas: None,
+            effective: None,
+            replicas_source: running.map(|_| if replicas.is_some() { "response" } else { "unknown" }.to_owned()),
+            actor: ACTOR.to_owned(),
+            on_behalf_of: None,
+            actor_kind: ActorKind::Unknown,
+            route: Route::Unknown,
+            user_agent: None,
+            caller_ip: None,
+            in_scope: Some(true),
+            outside_range: replicas.map(|replicas| self.rules.policy.outside_range(replicas)),
+            insert_id: snapshot.snapshot_id.clone(),
+            log_name: LOG_NAME.to_owned(),
+        })
+    }
+}
