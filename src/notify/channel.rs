@@ -1,0 +1,346 @@
+//! Channels: the receivers of the configuration, each with its words, and the routes that lead to them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+use lettre::message::Mailbox;
+
+use super::ledger::Ledger;
+use super::matcher::About;
+use super::message::Message;
+use super::notice::{Notice, Outcome, Patience};
+use super::receiver::Receiver;
+use super::receiver::alertmanager::Alertmanager;
+use super::receiver::email::{Email, Security, Server};
+use super::receiver::google_chat::GoogleChat;
+use super::receiver::pagerduty::PagerDuty;
+use super::receiver::slack::Slack;
+use super::receiver::slack_webhook::SlackWebhook;
+use super::receiver::webhook::{Secret, Webhook};
+use super::route::Routes;
+use super::sealed::Sealed;
+use super::sender::Sender;
+use super::template::{Form, Language, TemplateFault, Templates};
+use crate::incident::{Kind, Settings};
+use crate::names::named;
+
+named! {
+    /// The kinds of receivers.
+    pub enum ReceiverKind {
+        /// Prometheus' Alertmanager.
+        Alertmanager = "alertmanager",
+        /// Addresses, by mail.
+        Email = "email",
+        /// A space of Google Chat, by an incoming webhook.
+        GoogleChat = "google_chat",
+        /// A service of PagerDuty.
+        PagerDuty = "pagerduty",
+        /// A channel of Slack, by a bot.
+        Slack = "slack",
+        /// A channel of Slack, by an incoming webhook.
+        SlackWebhook = "slack_webhook",
+        /// Any HTTP server, by a signed POST.
+        Webhook = "webhook",
+    }
+}
+
+/// How people are told.
+#[derive(Debug, Clone)]
+pub struct NotifyConfig {
+    /// The language of the built-in words.
+    pub language: Language,
+    /// The zone of the times in them.
+    pub timezone: Tz,
+    /// How long things are waited for.
+    pub settings: Settings,
+    /// How long after it was made a notice fails that cannot be sent.
+    pub give_up_after: Duration,
+    /// By their names.
+    pub receivers: Vec<ReceiverConfig>,
+    /// Who is told of what.
+    pub routes: Routes,
+}
+
+/// One receiver.
+#[derive(Debug, Clone)]
+pub struct ReceiverConfig {
+    /// What it is called here.
+    pub name: String,
+    /// Where it is, and what lets us in.
+    pub way: Way,
+    /// A file of other words than the built-in ones.
+    pub template: Option<PathBuf>,
+    /// Whether it is told what is over.
+    pub recovered: bool,
+}
+
+/// Where a receiver is, and what lets us in.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// See [`Alertmanager`].
+    Alertmanager {
+        /// Where it is.
+        url: String,
+    },
+    /// See [`GoogleChat`].
+    GoogleChat {
+        /// Its URL lets us in.
+        url: Sealed,
+    },
+    /// See [`PagerDuty`].
+    PagerDuty {
+        /// Another server than PagerDuty's.
+        endpoint: Option<String>,
+        /// The integration's key.
+        routing_key: Sealed,
+    },
+    /// See [`Slack`].
+    Slack {
+        /// Another server than Slack's.
+        endpoint: Option<String>,
+        /// The bot's token.
+        token: Sealed,
+        /// The channel's id.
+        channel: String,
+    },
+    /// See [`Email`].
+    Email {
+        /// The mail server's name.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How the connection is kept secret.
+        security: Security,
+        /// Certificates that it may be trusted by, in PEM.
+        ca_file: Option<PathBuf>,
+        /// A user, and their password.
+        login: Option<(String, Sealed)>,
+        /// Who writes.
+        from: Mailbox,
+        /// To whom.
+        to: Vec<Mailbox>,
+    },
+    /// See [`SlackWebhook`].
+    SlackWebhook {
+        /// Its URL lets us in.
+        url: Sealed,
+    },
+    /// See [`Webhook`].
+    Webhook {
+        /// Where it is.
+        url: String,
+        /// What is signed with.
+        secret: Sealed,
+    },
+}
+
+/// How long an attempt is its owner's: longer than any takes.
+const LEASE: Duration = Duration::seconds(30);
+
+/// Slack takes one message a second, as Chat does: <https://docs.slack.dev/apis/web-api/rate-limits>.
+const PACE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A key, and what is wrong with it.
+type Fault = (&'static str, String);
+
+/// One receiver that can be sent to.
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// How long to wait between two messages.
+    pub pace: std::time::Duration,
+    receiver: Arc<dyn Receiver>,
+    words: Words,
+    recovered: bool,
+}
+
+/// How a message reads.
+enum Words {
+    /// All of it, as JSON.
+    Json,
+    /// By a template; where that fails on a value, by the built-in one.
+    Text { form: Form, templates: Box<Templates>, built_in: Box<Templates> },
+}
+
+/// All channels, and the routes to them.
+pub struct Channels {
+    channels: Vec<Channel>,
+    routes: Routes,
+}
+
+impl Channels {
+    /// Opens all: reads secrets and templates. Nothing is sent.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with the key that it is about.
+    pub fn open(config: &NotifyConfig) -> Result<Self, Vec<String>> {
+        Self::each(config, |receiver| receiver.way.receiver())
+    }
+
+    /// For those who put notices into the ledger and send none: they need no secrets.
+    ///
+    /// # Errors
+    /// As [`Channels::open`], of templates.
+    pub fn for_words(config: &NotifyConfig) -> Result<Self, Vec<String>> {
+        Self::each(config, |_| Ok(Arc::new(Elsewhere)))
+    }
+
+    fn each(
+        config: &NotifyConfig,
+        receiver: impl Fn(&ReceiverConfig) -> Result<Arc<dyn Receiver>, Fault>,
+    ) -> Result<Self, Vec<String>> {
+        let (mut channels, mut faults) = (Vec::new(), Vec::new());
+        let open = |named: &ReceiverConfig| Channel::open(named, receiver(named)?, config);
+        for receiver in &config.receivers {
+            match open(receiver) {
+                Ok(channel) => channels.push(channel),
+                Err((key, why)) => faults.push(format!("receivers.{}.{key}: {why}", receiver.name)),
+            }
+        }
+        if faults.is_empty() { Ok(Channels { channels, routes: config.routes.clone() }) } else { Err(faults) }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.iter()
+    }
+
+    /// Who is told of what.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Whom something is told, and in which words. What healed before it was told is a line in a digest, and no message.
+    pub fn addressed(&self, about: &About<'_>, message: &Message) -> Vec<(String, String)> {
+        let names = self.routes.receivers(about);
+        let channels = names.iter().filter_map(|name| self.iter().find(|channel| channel.name == *name));
+        let hears = |channel: &&Channel| match message.kind {
+            Kind::Digest => false,
+            Kind::Recovered => channel.recovered,
+            _ => true,
+        };
+        channels.filter(hears).map(|channel| (channel.name.clone(), channel.say(message))).collect()
+    }
+}
+
+impl Channel {
+    fn open(named: &ReceiverConfig, receiver: Arc<dyn Receiver>, config: &NotifyConfig) -> Result<Self, Fault> {
+        let words = match named.way {
+            Way::Webhook { .. } => Words::Json,
+            Way::Slack { .. } | Way::SlackWebhook { .. } => Words::text(Form::Slack, named, config)?,
+            _ => Words::text(Form::Text, named, config)?,
+        };
+        let pace = match named.way {
+            Way::GoogleChat { .. } | Way::Slack { .. } | Way::SlackWebhook { .. } => PACE,
+            _ => std::time::Duration::ZERO,
+        };
+        Ok(Channel { name: named.name.clone(), pace, receiver, words, recovered: named.recovered })
+    }
+
+    /// The body of a message, in the receiver's own form.
+    pub fn say(&self, message: &Message) -> String {
+        match &self.words {
+            // Names, numbers and times: this cannot fail.
+            Words::Json => serde_json::to_string(message).unwrap_or_default(),
+            Words::Text { form, templates, built_in } => templates.render(*form, message).unwrap_or_else(|fault| {
+                tracing::error!(receiver = self.name, %fault, "a template cannot tell a message; the built-in one does");
+                built_in.render(*form, message).unwrap_or_default()
+            }),
+        }
+    }
+
+    /// Who sends to it, under a name that nobody else has who lives at once.
+    pub fn sender(&self, ledger: &Arc<dyn Ledger>, owner: &str, give_up_after: Duration) -> Sender {
+        Sender {
+            ledger: Arc::clone(ledger),
+            name: self.name.clone(),
+            receiver: Arc::clone(&self.receiver),
+            owner: owner.to_owned(),
+            patience: Patience { lease: LEASE, give_up_after },
+        }
+    }
+
+    /// What it is sent with, without a ledger.
+    pub fn receiver(&self) -> &dyn Receiver {
+        &*self.receiver
+    }
+}
+
+impl Way {
+    /// What sends there.
+    fn receiver(&self) -> Result<Arc<dyn Receiver>, Fault> {
+        Ok(match self {
+            Way::Email { from, to, .. } => {
+                Arc::new(Email::new(&self.server()?, from.clone(), to.clone()).map_err(|why| ("ca_file", why))?)
+            }
+            Way::Alertmanager { url } => Arc::new(Alertmanager::new(url).map_err(|why| ("url", why))?),
+            Way::GoogleChat { url } => {
+                Arc::new(url.open().and_then(|url| GoogleChat::new(&url)).map_err(|why| ("webhook_url", why))?)
+            }
+            Way::PagerDuty { endpoint, routing_key } => {
+                let key = routing_key.open().map_err(|why| ("routing_key", why))?;
+                Arc::new(PagerDuty::new(endpoint.as_deref(), key).map_err(|why| ("endpoint", why))?)
+            }
+            Way::Slack { endpoint, token, channel } => {
+                let token = token.open().map_err(|why| ("token", why))?;
+                Arc::new(Slack::new(endpoint.as_deref(), token, channel.clone()).map_err(|why| ("endpoint", why))?)
+            }
+            Way::SlackWebhook { url } => {
+                Arc::new(url.open().and_then(SlackWebhook::new).map_err(|why| ("webhook_url", why))?)
+            }
+            Way::Webhook { url, secret } => {
+                let secret = secret.open().and_then(|text| Secret::read(&text)).map_err(|why| ("secret", why))?;
+                Arc::new(Webhook::new(url.clone(), secret).map_err(|why| ("url", why))?)
+            }
+        })
+    }
+
+    /// The mail server of a receiver by mail.
+    fn server(&self) -> Result<Server, (&'static str, String)> {
+        let Way::Email { host, port, security, ca_file, login, .. } = self else {
+            return Err(("kind", "expected email".to_owned()));
+        };
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| ("ca_file", format!("cannot read {}: {error}", path.display())))
+        };
+        let open = |(user, password): &(String, Sealed)| {
+            password.open().map(|password| (user.clone(), password)).map_err(|why| ("password", why))
+        };
+        Ok(Server {
+            host: host.clone(),
+            port: *port,
+            security: *security,
+            login: login.as_ref().map(open).transpose()?,
+            authorities: ca_file.as_ref().map(read).transpose()?,
+        })
+    }
+}
+
+/// Who sends is another process.
+struct Elsewhere;
+
+#[async_trait]
+impl Receiver for Elsewhere {
+    async fn send(&self, _: &Notice, _: &[Notice], _: DateTime<Utc>) -> Outcome {
+        Outcome::Later { why: "it is sent elsewhere".to_owned(), after: None, unsure: false }
+    }
+}
+
+impl Words {
+    fn text(form: Form, receiver: &ReceiverConfig, config: &NotifyConfig) -> Result<Self, (&'static str, String)> {
+        let new = || Templates::new(config.language, config.timezone);
+        let refuse = |fault: TemplateFault| ("template", fault.to_string());
+        let (mut templates, built_in) = (new().map_err(refuse)?, new().map_err(refuse)?);
+        if let Some(path) = &receiver.template {
+            let refuse = |why: String| ("template", why);
+            let source = std::fs::read_to_string(path);
+            let source = source.map_err(|error| refuse(format!("cannot read {}: {error}", path.display())))?;
+            let tried = templates.replace(form, &source).and_then(|()| templates.render(form, &Message::sample()));
+            tried.map_err(|fault| refuse(format!("{}:{}: {}", path.display(), fault.line, fault.message)))?;
+        }
+        Ok(Words::Text { form, templates: Box::new(templates), built_in: Box::new(built_in) })
+    }
+}

@@ -1,0 +1,258 @@
+//! The ledger in Firestore, by REST: where there is no disk that stays.
+//!
+//! Each change is one `:commit`, all or nothing, of writes that go by the `updateTime` with which they were read. Source of
+//! truth: <https://cloud.google.com/firestore/docs/reference/rest/v1/projects.databases.documents>.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value as Json, json};
+
+use crate::notify::ledger::{Change, Claim, Ledger, LedgerError, Put, Stored, Wanted};
+use crate::notify::notice::{Notice, Outcome, Turn};
+use api::{Api, Found};
+
+mod api;
+mod fields;
+
+/// Collections.
+const DOCUMENTS: &str = "ledger_documents";
+const NOTIFICATIONS: &str = "notifications";
+
+/// Notices of one incident and receiver that are looked at. Each step is one, and a day has few.
+const SIBLINGS_MAX: u32 = 300;
+
+/// How often a claim is tried while others take what it looked at.
+const CLAIM_ATTEMPTS: u32 = 20;
+
+/// A database of Firestore in native mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseName {
+    /// Google Cloud project.
+    pub project: String,
+    /// Its database; `(default)` is one too.
+    pub database: String,
+}
+
+impl FromStr for DatabaseName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_part = |part: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:".contains(&byte);
+            !part.is_empty() && part.bytes().all(is_plain) || part == "(default)"
+        };
+        match name.split_once('/') {
+            Some((project, database)) if is_part(project) && is_part(database) => {
+                Ok(DatabaseName { project: project.to_owned(), database: database.to_owned() })
+            }
+            _ => Err(format!("{name:?} is no database; expected PROJECT/DATABASE, such as acme-prod/(default)")),
+        }
+    }
+}
+
+/// How Firestore is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirestoreConfig {
+    /// Another server than Google's.
+    pub endpoint: Option<String>,
+    /// Whether to go there without credentials: an emulator.
+    pub anonymous: bool,
+    /// How long a call may take.
+    pub deadline: Duration,
+}
+
+/// The ledger in a database of Firestore.
+#[derive(Debug, Clone)]
+pub struct Firestore {
+    api: Api,
+}
+
+impl Firestore {
+    /// One database. Nothing is sent yet but a request for a token.
+    ///
+    /// # Errors
+    /// [`LedgerError::Permanent`] where there are no credentials.
+    pub async fn open(name: &DatabaseName, config: &FirestoreConfig) -> Result<Self, LedgerError> {
+        Ok(Firestore { api: Api::new(name, config).await? })
+    }
+
+    /// The notices of an incident, for one receiver or all.
+    async fn of_incident(&self, incident: &str, receiver: Option<&str>) -> Result<Vec<(Notice, Found)>, LedgerError> {
+        let mut filters = vec![equal("incident_id", incident)];
+        filters.extend(receiver.map(|receiver| equal("receiver", receiver)));
+        let found = self.api.run_query(&query(NOTIFICATIONS, filters, None, SIBLINGS_MAX)).await?;
+        let mut notices = found.into_iter().map(with_notice).collect::<Result<Vec<_>, _>>()?;
+        notices.sort_by(|(left, _), (right, _)| (&left.receiver, left.seq).cmp(&(&right.receiver, right.seq)));
+        Ok(notices)
+    }
+
+    async fn notice(&self, id: &str) -> Result<Option<(Notice, Found)>, LedgerError> {
+        let found = self.api.batch_get(NOTIFICATIONS, &[id.to_owned()]).await?;
+        found.into_iter().flatten().next().map(with_notice).transpose()
+    }
+
+    async fn next_due(&self, claim: &Claim<'_>) -> Result<Option<(Notice, Found)>, LedgerError> {
+        let filters = vec![equal("receiver", claim.receiver), until("due_at", claim.now)];
+        let found = self.api.run_query(&query(NOTIFICATIONS, filters, Some("due_at"), 1)).await?;
+        found.into_iter().next().map(with_notice).transpose()
+    }
+
+    /// The write of a notice's progress, if it still is as it was found.
+    fn kept(&self, notice: &Notice, found: &Found) -> Json {
+        self.api.replaced(NOTIFICATIONS, &notice.notification_id, fields::of_notice(notice), Some(&found.update_time))
+    }
+
+    fn put(&self, Put { key, revision, due_at, open_in, body }: &Put) -> Json {
+        let mut fields = Map::new();
+        fields.insert("body".to_owned(), fields::text(body));
+        fields.insert("due_at".to_owned(), fields::time(*due_at));
+        fields.insert("open_in".to_owned(), fields::texts(open_in));
+        self.api.replaced(DOCUMENTS, key, fields, revision.as_deref())
+    }
+}
+
+#[async_trait::async_trait]
+impl Ledger for Firestore {
+    async fn documents(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, LedgerError> {
+        let found = self.api.batch_get(DOCUMENTS, keys).await?;
+        found.into_iter().map(|found| found.map(stored).transpose()).collect()
+    }
+
+    async fn due_documents(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<Stored>, LedgerError> {
+        let found = self.api.run_query(&query(DOCUMENTS, vec![until("due_at", now)], Some("due_at"), most)).await?;
+        found.into_iter().map(stored).collect()
+    }
+
+    async fn open_documents(&self, place: &str, after: Option<&str>, most: u32) -> Result<Vec<Stored>, LedgerError> {
+        let holds = json!({"fieldFilter": {"field": {"fieldPath": "open_in"}, "op": "ARRAY_CONTAINS", "value": fields::text(place)}});
+        let mut query = query(DOCUMENTS, vec![holds], Some("__name__"), most);
+        if let (Some(after), Some(query)) = (after, query.as_object_mut()) {
+            let after = json!({"referenceValue": self.api.name(DOCUMENTS, after)});
+            query.insert("startAt".to_owned(), json!({"values": [after], "before": false}));
+        }
+        self.api.run_query(&query).await?.into_iter().map(stored).collect()
+    }
+
+    async fn commit(&self, change: &Change) -> Result<(), LedgerError> {
+        let mut writes: Vec<Json> = change.documents.iter().map(|document| self.put(document)).collect();
+        for incident in &change.over {
+            for (mut notice, found) in self.of_incident(incident, None).await? {
+                if notice.supersede() {
+                    writes.push(self.kept(&notice, &found));
+                }
+            }
+        }
+        let ids: Vec<String> = change.notices.iter().map(|notice| notice.notification_id.clone()).collect();
+        let known = if ids.is_empty() { Vec::new() } else { self.api.batch_get(NOTIFICATIONS, &ids).await? };
+        let new = change.notices.iter().zip(known).filter(|(_, known)| known.is_none());
+        writes.extend(new.map(|(notice, _)| {
+            self.api.replaced(NOTIFICATIONS, &notice.notification_id, fields::of_notice(notice), None)
+        }));
+        self.api.commit(writes).await
+    }
+
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Option<Notice>, LedgerError> {
+        let mut conflicts = 0;
+        while let Some((mut notice, found)) = self.next_due(claim).await? {
+            let siblings = self.of_incident(&notice.incident_id, Some(claim.receiver)).await?;
+            let siblings: Vec<Notice> = siblings.into_iter().map(|(notice, _)| notice).collect();
+            let turn = notice.take_turn(&siblings, claim.owner, &claim.patience, claim.now);
+            match self.api.commit(vec![self.kept(&notice, &found)]).await {
+                Ok(()) if turn == Turn::Now => return Ok(Some(notice)),
+                Ok(()) => {}
+                Err(LedgerError::Conflict) if conflicts < CLAIM_ATTEMPTS => conflicts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn settle(&self, claimed: &Notice, outcome: &Outcome, claim: &Claim<'_>) -> Result<bool, LedgerError> {
+        for _ in 0..CLAIM_ATTEMPTS {
+            let mut siblings = self.of_incident(&claimed.incident_id, Some(&claimed.receiver)).await?;
+            // Of very many it may not be among those that are looked at.
+            if siblings.iter().all(|(notice, _)| notice.notification_id != claimed.notification_id) {
+                siblings.extend(self.notice(&claimed.notification_id).await?);
+            }
+            let own = siblings.iter_mut().find(|(notice, _)| notice.notification_id == claimed.notification_id);
+            let Some((own, found)) = own.filter(|(own, _)| own.is_owned_by(claim.owner, claimed.progress.attempts))
+            else {
+                return Ok(false);
+            };
+            own.settle(outcome, &claim.patience, claim.now);
+            let mut writes = vec![self.kept(own, found)];
+            if !own.progress.state.is_open() {
+                let waiting = siblings.iter_mut().filter(|(notice, _)| notice.seq > claimed.seq);
+                let woken = waiting.filter_map(|(notice, found)| notice.wake(claim.now).then_some((notice, found)));
+                writes.extend(woken.map(|(notice, found)| self.kept(notice, found)));
+            }
+            match self.api.commit(writes).await {
+                Err(LedgerError::Conflict) => {}
+                done => return done.map(|()| true),
+            }
+        }
+        Err(LedgerError::Transient("others changed the notices of an incident again and again".to_owned()))
+    }
+
+    async fn retry(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Notice>, LedgerError> {
+        let Some((mut notice, found)) = self.notice(id).await? else { return Ok(None) };
+        if !notice.retry(now) {
+            return Ok(None);
+        }
+        self.api.commit(vec![self.kept(&notice, &found)]).await?;
+        Ok(Some(notice))
+    }
+
+    async fn notices(&self, wanted: Wanted<'_>, most: u32) -> Result<Vec<Notice>, LedgerError> {
+        let found = match wanted {
+            Wanted::Notice(id) => return Ok(self.notice(id).await?.into_iter().map(|(notice, _)| notice).collect()),
+            Wanted::Incident(incident) => {
+                let mut found = self.of_incident(incident, None).await?;
+                found.truncate(most as usize);
+                return Ok(found.into_iter().map(|(notice, _)| notice).collect());
+            }
+            Wanted::State(state) => {
+                let filters = vec![equal("state", &state.to_string())];
+                self.api.run_query(&query(NOTIFICATIONS, filters, Some("created_at"), most)).await?
+            }
+        };
+        found.into_iter().map(|found| Ok(with_notice(found)?.0)).collect()
+    }
+}
+
+fn stored(found: Found) -> Result<Stored, LedgerError> {
+    let body = fields::read_text(&found.fields, "body").ok_or_else(|| unreadable(&found.id, "body"))?;
+    Ok(Stored { key: found.id, revision: found.update_time, body })
+}
+
+fn with_notice(found: Found) -> Result<(Notice, Found), LedgerError> {
+    let notice = fields::notice(&found.id, &found.fields).map_err(|field| unreadable(&found.id, field))?;
+    Ok((notice, found))
+}
+
+fn unreadable(id: &str, field: &str) -> LedgerError {
+    LedgerError::Permanent(format!("the document {id} cannot be read: {field} is not what this release writes there"))
+}
+
+fn equal(field: &str, value: &str) -> Json {
+    json!({"fieldFilter": {"field": {"fieldPath": field}, "op": "EQUAL", "value": fields::text(value)}})
+}
+
+fn until(field: &str, time: DateTime<Utc>) -> Json {
+    let value = fields::time(Some(time));
+    json!({"fieldFilter": {"field": {"fieldPath": field}, "op": "LESS_THAN_OR_EQUAL", "value": value}})
+}
+
+fn query(collection: &str, filters: Vec<Json>, order: Option<&str>, most: u32) -> Json {
+    let mut query = json!({
+        "from": [{"collectionId": collection}],
+        "where": {"compositeFilter": {"op": "AND", "filters": filters}},
+        "limit": most,
+    });
+    if let (Some(order), Some(query)) = (order, query.as_object_mut()) {
+        query.insert("orderBy".to_owned(), json!([{"field": {"fieldPath": order}, "direction": "ASCENDING"}]));
+    }
+    query
+}
