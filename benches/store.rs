@@ -84,7 +84,7 @@ async fn rate(store: &dyn Store, records: &[Record]) -> f64 {
 fn size_bytes(cell: &Cell<'_>) -> usize {
     match cell {
         Cell::Null => 0,
-        Cell::Integer(_) | Cell::Time(_) => 8,
+        Cell::Integer(_) | Cell::Time(_) | Cell::Date(_) => 8,
         Cell::Boolean(_) => 1,
         Cell::Text(text) => 2 + text.len(),
     }

@@ -18,7 +18,7 @@ mod patch;
 mod push_body;
 mod removal;
 mod replicas;
-mod target;
+pub(crate) mod target;
 mod write;
 
 pub use actor::{Actor, ActorKind};

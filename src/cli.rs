@@ -3,36 +3,58 @@
 //! Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration, 3 an alert that `--fail-on` names.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one room that talks to a person")]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{Read, Write as _};
+use std::fmt::Display;
+use std::io::{IsTerminal, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::{Parser, Subcommand, ValueEnum};
+use chrono::{DateTime, Utc};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::version::Registration;
-use crate::ped::{Fault, Located, parse_all};
+use crate::ped::{Fault, Located, Place, parse_all};
 use crate::shown::Shown;
-use crate::source::files::is_regular;
+use crate::source::files;
 use crate::store::Store;
 use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::redact::without_secrets;
-use crate::telemetry::{self, metrics::Metrics};
+use crate::telemetry::{self, LogFormat, metrics::Metrics};
 use crate::time;
+use table::{Colour, Screen};
 
+mod alerts;
+mod asked;
+mod backfill;
+mod backtest;
+mod bill;
+mod cluster;
 mod config;
+mod cost;
+mod daily;
 mod explain;
+mod filter;
+mod hint;
+mod incident;
+mod ledger;
+mod notify;
+mod page;
 mod ped;
 mod quarantine;
 mod replay;
 mod report;
 mod schema;
 mod serve;
+mod silence;
+mod snapshot;
+mod table;
+mod told;
+mod watch;
 
 /// Exit code for wrong usage or configuration; clap's own.
 const USAGE: u8 = 2;
@@ -41,9 +63,12 @@ const USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "pedwatch", version = crate::telemetry::VERSION, max_term_width = 100)]
 pub struct Cli {
-    /// Configuration file (TOML); `pedwatch config example` prints one
-    #[arg(long, global = true, env = crate::config::ENV_CONFIG, value_name = "FILE")]
+    /// Configuration file (TOML), else PEDWATCH_CONFIG; `pedwatch config example` prints one
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// When to colour what people read
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: Colour,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,15 +77,48 @@ pub struct Cli {
 enum Command {
     /// Read log files, judge every entry, record what changed, and report it
     Replay(replay::Args),
+    /// Record what Cloud Logging still has of a span of time: mends a sink that was broken, and is harmless where it was not
+    Backfill(backfill::Args),
+    /// Print the sink's filter, for `gcloud logging read` and Logs Explorer
+    Filter(filter::Args),
     /// Tell in plain words what each entry is, and why it did or did not alert
     Explain(explain::Args),
+    /// Show the alerts that stand, or all that were raised
+    Alerts(alerts::Args),
+    /// Show what changed: who asked for how many, from what to what, against which limit
+    Changes(asked::ChangesArgs),
+    /// Show how Deployments stand now, or stood then
+    Status(asked::StatusArgs),
+    /// Tell what would have been with other limits: alerts, time over them, fees; no fact is touched
+    Backtest(backtest::Args),
+    /// Tell what Deployments cost in a month and why, and keep it; for a daily job
+    Bill(bill::Args),
+    /// Make one HTML file of a month: who was over, for how long, and what it cost
+    Report(page::Args),
+    /// Close the days that are over, so that questions cost what they ask for; for a daily job
+    Daily(daily::Args),
+    /// Record what runs in clusters: replicas, HPAs and pods, beside the limits in force; for a daily job
+    Snapshot(snapshot::Args),
+    /// Keep gauges of what runs for Prometheus: what each Deployment asks for, what it has, and its limit
+    Watch(watch::Args),
     /// Take messages that Pub/Sub pushes: the Cloud Run service
     Serve(serve::Args),
     /// Pull messages from a subscription: for a worker pool, GKE or a laptop
     Pull(serve::PullArgs),
+    /// Send what is due to whom it concerns, and see what was and was not sent
+    Notify(notify::Args),
+    /// See what is open, acknowledge it, and note who sees to it
+    #[command(subcommand)]
+    Incident(incident::Command),
+    /// For some time, tell nobody of some things
+    #[command(subcommand)]
+    Silence(silence::Command),
     /// See what could not be read or stored, and feed it again after a fix
     #[command(subcommand)]
     Quarantine(quarantine::Command),
+    /// Check the access to clusters
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Validate, register and list what teams applied for
     #[command(subcommand)]
     Ped(ped::Command),
@@ -83,6 +141,19 @@ enum Format {
     Ndjson,
 }
 
+/// How rows of one kind are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RowsFormat {
+    /// For people
+    Table,
+    /// One array of objects
+    Json,
+    /// One object a line
+    Ndjson,
+    /// A line of names, and one for each row
+    Csv,
+}
+
 /// Something the caller has to put right: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -90,51 +161,120 @@ struct Usage(String);
 
 /// Runs one command, and tells what to exit with.
 pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item = (String, String)>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version come this way too. Where even that cannot be printed, the exit code tells.
-            let _ = match error.use_stderr() {
-                true => std::io::stderr().write_all(without_secrets(&error.render().to_string()).as_bytes()),
-                false => error.print(),
-            };
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
-        }
+    let (args, env): (Vec<OsString>, BTreeMap<String, String>) =
+        (args.into_iter().collect(), env.into_iter().collect());
+    let variable = |name: &str| env.get(name).cloned();
+    let cli = match parse(&args, &env) {
+        // A variable that is set to nothing names nothing.
+        Ok(cli) => Cli { config: cli.config.or_else(|| named_by(&env)), ..cli },
+        Err(code) => return code,
     };
-    let config = match Config::load(cli.config.as_deref(), env) {
+    // Who serves is watched by its logs; a command for people speaks when something is wrong.
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Pull(_) | Command::Watch(_));
+    let told_in = |logs: LogFormat| if serves { logs } else { LogFormat::Text };
+    // An example is for those whose configuration is refused, too.
+    let is_example = matches!(cli.command, Command::Config(config::Command::Example));
+    let loaded = if is_example { Config::load(None, []) } else { Config::load(cli.config.as_deref(), env.clone()) };
+    let config = match loaded {
         Ok(config) => config,
-        Err(error) => {
-            report::note(&error.to_string());
+        Err(refused) => {
+            report::failed(&refused.to_string(), told_in(refused.log_format));
             return ExitCode::from(USAGE);
         }
     };
-    // Who serves is watched by its logs; a command for people speaks when something is wrong.
-    let serves = matches!(cli.command, Command::Serve(_) | Command::Pull(_));
-    telemetry::start(config.log_format, if serves { "info" } else { "warn" });
+    let is_coloured = cli.color.is_on(std::io::stderr().is_terminal(), variable);
+    telemetry::start(config.log_format, if serves { "info" } else { "warn" }, is_coloured);
     if !config.ignored.is_empty() {
         tracing::warn!(variables = config.ignored.join(", "), "these name no key, and are ignored");
     }
-    match dispatch(cli.command, &config) {
+    match dispatch(cli.command, &config, Screen::of_stdout(cli.color, variable)) {
         Ok(code) => code,
         Err(error) => {
-            report::note(&format!("{error:#}"));
+            report::failed(&format!("{error:#}"), told_in(config.log_format));
             if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
+/// Reads the arguments; where they ask for help, or cannot be read, tells so and with what to exit.
+fn parse(args: &[OsString], env: &BTreeMap<String, String>) -> Result<Cli, ExitCode> {
+    let command = Cli::command().color(told_colour(args));
+    let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        if error.use_stderr() && is_to_log_json(args, env) {
+            report::failed(&error.render().to_string(), LogFormat::Json);
+        } else {
+            // Help and version come this way too. Where even that cannot be printed, the exit code tells.
+            let _ = match error.use_stderr() {
+                true => std::io::stderr().write_all(without_secrets(&error.render().to_string()).as_bytes()),
+                false => error.print(),
+            };
+        }
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+    })
+}
+
+/// When help is coloured, and what is wrong with arguments: both are told before the arguments are read.
+fn told_colour(args: &[OsString]) -> ColorChoice {
+    given(args, "--color").and_then(|when| when.parse().ok()).unwrap_or(ColorChoice::Auto)
+}
+
+/// Whether arguments that cannot be read are those of a command that serves and logs JSON, as far as can be told.
+fn is_to_log_json(args: &[OsString], env: &BTreeMap<String, String>) -> bool {
+    let serves = args.iter().any(|arg| arg == "serve" || arg == "pull" || arg == "watch");
+    let log_format = || {
+        let file = given(args, "--config").map(PathBuf::from).or_else(|| named_by(env));
+        let loaded = Config::load(file.as_deref(), env.clone());
+        loaded.map_or_else(|refused| refused.log_format, |config| config.log_format)
+    };
+    serves && log_format() == LogFormat::Json
+}
+
+/// The configuration that the environment names.
+fn named_by(env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    env.get(crate::config::ENV_CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// The value of an option, among arguments that may not be right otherwise.
+fn given(args: &[OsString], option: &str) -> Option<String> {
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix(option) {
+            Some("") => return args.next().map(str::to_owned),
+            Some(rest) if rest.starts_with('=') => return rest.get(1..).map(str::to_owned),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn dispatch(command: Command, config: &Config, screen: Screen) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let done = runtime.block_on(async {
         match command {
-            Command::Replay(args) => replay::run(args, config).await,
+            Command::Replay(args) => replay::run(args, config, screen).await,
+            Command::Backfill(args) => backfill::run(args, config, screen).await,
+            Command::Filter(args) => filter::run(&args),
             Command::Serve(args) => serve::serve(args, config).await,
             Command::Pull(args) => serve::pull(args, config).await,
-            Command::Quarantine(command) => quarantine::run(command, config).await,
-            Command::Explain(args) => explain::run(args, config).await,
-            Command::Ped(command) => ped::run(command, config).await,
+            Command::Quarantine(command) => quarantine::run(command, config, screen).await,
+            Command::Explain(args) => explain::run(args, config, screen).await,
+            Command::Alerts(args) => alerts::run(args, config, screen).await,
+            Command::Changes(args) => asked::changes(args, config, screen).await,
+            Command::Status(args) => asked::status(args, config, screen).await,
+            Command::Backtest(args) => backtest::run(args, config, screen).await,
+            Command::Bill(args) => bill::run(args, config, screen).await,
+            Command::Report(args) => page::run(args, config, screen).await,
+            Command::Daily(args) => daily::run(args, config, screen).await,
+            Command::Snapshot(args) => snapshot::run(args, config, screen).await,
+            Command::Notify(args) => notify::run(args, config, screen).await,
+            Command::Incident(command) => incident::run(command, config, screen).await,
+            Command::Silence(command) => silence::run(command, config, screen).await,
+            Command::Watch(args) => watch::run(args, config).await,
+            Command::Cluster(command) => cluster::run(command, config, screen).await,
+            Command::Ped(command) => ped::run(command, config, screen).await,
             Command::Schema(command) => schema::run(command, config).await,
-            Command::Config(command) => config::run(&command, config),
+            Command::Config(command) => config::run(&command, config, screen),
         }
     });
     // A thread that still waits for a store must not keep the process: nobody waits for what it does.
@@ -142,19 +282,32 @@ fn dispatch(command: Command, config: &Config) -> Result<ExitCode> {
     done
 }
 
+/// What a command wants with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// One that has to be there: what is asked for, or changed, is in it.
+    Existing,
+    /// To record something, into a new one too.
+    OrNew,
+}
+
 /// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
-async fn open_store(url: Option<StoreUrl>, config: &Config) -> Result<Option<Arc<dyn Store>>> {
-    open_counted_store(url, config, &Metrics::default()).await
+async fn open_store(url: Option<StoreUrl>, config: &Config, access: Access) -> Result<Option<Arc<dyn Store>>> {
+    open_counted_store(url, config, access, &Metrics::default()).await
 }
 
 /// As [`open_store`]; the store's metrics are among these.
 async fn open_counted_store(
     url: Option<StoreUrl>,
     config: &Config,
+    access: Access,
     metrics: &Metrics,
 ) -> Result<Option<Arc<dyn Store>>> {
     Ok(match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
+            if access == Access::Existing {
+                there_is_a_store(&path)?;
+            }
             let context = format!("cannot open the store {}", path.display());
             let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await?;
             Some(Arc::new(opened.context(context)?))
@@ -168,9 +321,26 @@ async fn open_counted_store(
     })
 }
 
+/// Refuses a file that is not there, or empty as nothing of ours is: opening it would make it, and what was asked for be
+/// found nowhere in it.
+fn there_is_a_store(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 || !metadata.is_file() => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(()),
+        found => {
+            let what = if found.is_ok() { "the file is empty" } else { "there is no such file" };
+            Err(Usage(format!(
+                "no store is in sqlite:{}: {what}; expected one that replay, backfill, snapshot, ped register, serve or pull made",
+                path.display()
+            ))
+            .into())
+        }
+    }
+}
+
 /// As [`open_store`], for commands that make no sense without one.
-async fn require_store(url: Option<StoreUrl>, config: &Config) -> Result<Arc<dyn Store>> {
-    open_store(url, config).await?.ok_or_else(no_store)
+async fn require_store(url: Option<StoreUrl>, config: &Config, access: Access) -> Result<Arc<dyn Store>> {
+    open_store(url, config, access).await?.ok_or_else(no_store)
 }
 
 fn no_store() -> anyhow::Error {
@@ -197,64 +367,113 @@ impl std::str::FromStr for PedPath {
     }
 }
 
-/// When a version takes effect, as people type it: RFC 3339, or a date for its midnight in UTC.
+/// A time as people type it: see [`time::typed`]. Its argument has to allow values that begin with a hyphen.
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    time::typed(text, Utc::now())
+}
+
+/// Refuses a span of time that holds nothing. `names` are those of its options.
+fn check_span<T: PartialOrd + Display>(names: [&str; 2], from: Option<T>, to: Option<T>) -> Result<()> {
+    match (from, to, names) {
+        (Some(from), Some(to), [early, late]) if from >= to => {
+            Err(Usage(format!("{early} is {from}, and {late} is {to}; expected {early} to be earlier")).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who did something, or why: what nobody filled in tells nothing.
+fn parse_told(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a text that tells something".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// A day in UTC, as [`parse_time`] reads it.
+fn parse_date(text: &str) -> Result<chrono::NaiveDate, String> {
+    parse_time(text).map(|time| time.date_naive())
+}
+
+/// As [`parse_time`], for when a version takes effect.
 fn parse_effect(text: &str) -> Result<DateTime<Utc>, String> {
-    let date = || Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
-    match time::read(text).or_else(date) {
-        Some(time) if time::can_take_effect(time) => Ok(time),
-        Some(_) => Err(format!("{text:?} is out of range; expected a time from 2000 to 2100")),
-        None => Err(format!("{text:?} is not a time; expected one like 2026-09-11 or 2026-09-11T08:00:00Z")),
+    match parse_time(text)? {
+        time if time::can_take_effect(time) => Ok(time),
+        _ => Err(format!("{text:?} is out of range; expected a time from 2000 to 2100")),
     }
 }
 
 /// Most that is read of PED files at once: 100,000 PEDs of 600 bytes, and not a file that has no end.
 const PEDS_MAX_BYTES: u64 = 64 << 20;
 
-/// The PEDs in files and folders (their `.yaml` and `.yml` files), or all faults.
+/// The PEDs in files, folders (their `.yaml` and `.yml` files) and standard input, or all faults: what cannot be read is
+/// one among others. There is one PED at least.
 fn read_peds(paths: &[PathBuf], config: &Config) -> Result<Result<Vec<Located>, Vec<Fault>>> {
     let mut files = Vec::new();
+    let mut faults = Vec::new();
     for path in paths {
-        let context = || format!("cannot read {}", path.display());
-        if std::fs::metadata(path).with_context(context)?.is_dir() {
-            files.extend(ped_files(path).with_context(context)?);
-        } else {
-            files.push(path.clone());
+        match files::expand_to(std::slice::from_ref(path), is_yaml) {
+            Ok(found) => files.extend(found),
+            Err(error) => faults.push(unreadable(path, Place::BEGIN, &format!("{error:#}"))),
         }
     }
     let mut room_bytes = PEDS_MAX_BYTES;
     let mut texts = Vec::new();
     for file in &files {
-        let text = read_ped(file, room_bytes).with_context(|| format!("cannot read {}", file.display()))?;
-        room_bytes = room_bytes.saturating_sub(text.len() as u64);
-        texts.push(text);
-    }
-    let texts = files.iter().map(PathBuf::as_path).zip(texts.iter().map(String::as_str));
-    Ok(parse_all(texts, &config.policy.platform))
-}
-
-/// The `.yaml` and `.yml` files of a folder, in order of name.
-fn ped_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if is_yaml && is_regular(&path, entry.file_type()?) {
-            found.push(path);
+        match read_ped(file, room_bytes) {
+            Ok(text) => {
+                room_bytes = room_bytes.saturating_sub(text.len() as u64);
+                texts.push((file.as_path(), text));
+            }
+            Err(fault) => faults.push(fault),
         }
     }
-    found.sort();
-    Ok(found)
+    let located = parse_all(texts.iter().map(|(file, text)| (*file, text.as_str())), &config.policy.platform);
+    Ok(match located {
+        Ok(located) if faults.is_empty() && located.is_empty() => {
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            bail!("there is no PED in {}; expected .yaml or .yml files", names.join(", "));
+        }
+        Ok(located) if faults.is_empty() => Ok(located),
+        Ok(_) => Err(faults),
+        Err(others) => Err(faults.into_iter().chain(others).collect()),
+    })
 }
 
-fn read_ped(file: &Path, at_most_bytes: u64) -> Result<String> {
-    let mut text = String::new();
+fn unreadable(file: &Path, place: Place, why: &str) -> Fault {
+    let message = format!("cannot be read: {why}; expected a PED as YAML in UTF-8");
+    Fault { file: file.to_owned(), place, key: String::new(), message }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml"))
+}
+
+fn read_ped(file: &Path, at_most_bytes: u64) -> Result<String, Fault> {
+    let open = || -> std::io::Result<Box<dyn Read>> {
+        Ok(if files::is_stdin(file) { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(file)?) })
+    };
+    let mut text = Vec::new();
     // One byte more tells what is too long, whether it has an end or not.
-    std::fs::File::open(file)?.take(at_most_bytes + 1).read_to_string(&mut text)?;
+    let read = open().and_then(|input| input.take(at_most_bytes + 1).read_to_end(&mut text));
+    read.map_err(|error| unreadable(file, Place::BEGIN, &error.to_string()))?;
     if text.len() as u64 > at_most_bytes {
-        bail!("it makes more than {PEDS_MAX_BYTES} bytes of PEDs; expected fewer at once");
+        let message = format!("makes more than {PEDS_MAX_BYTES} bytes of PEDs; expected fewer at once");
+        return Err(Fault { file: file.to_owned(), place: Place::BEGIN, key: String::new(), message });
     }
-    Ok(text)
+    String::from_utf8(text).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        unreadable(file, Place::behind(&String::from_utf8_lossy(good)), "it is no UTF-8 here")
+    })
+}
+
+/// Refuses standard input that is named twice: whoever reads second would find nothing.
+fn stdin_once<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
+    if paths.into_iter().filter(|path| files::is_stdin(path)).count() > 1 {
+        return Err(Usage("standard input (-) is named twice; expected once".to_owned()).into());
+    }
+    Ok(())
 }
 
 /// What `--ped` names, in order of time. It is named again at every run, so only what is new is registered.
@@ -282,10 +501,10 @@ fn peds_to_register(peds: &[PedPath], config: &Config, now: DateTime<Utc>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

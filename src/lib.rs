@@ -15,15 +15,25 @@
 //! is derived by views. So any order and any duplication of the input give the same tables.
 
 pub mod audit;
+pub mod backtest;
+pub mod billing;
 pub mod cli;
+pub mod cluster;
 pub mod config;
+pub mod credentials;
 pub mod id;
+pub mod incident;
+pub mod job;
 pub mod names;
+pub mod notify;
 pub mod ped;
 pub mod pipeline;
 pub mod policy;
+pub mod remote;
+pub mod report;
 pub mod shown;
 pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod time;
+pub mod timeline;

@@ -6,13 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 mod clusters;
 mod documents;
+mod exceptions;
 pub mod limits;
+pub mod proposal;
 pub mod quantity;
+pub mod retirement;
+pub mod standing;
 pub mod version;
 mod yaml;
 
@@ -36,6 +41,13 @@ pub struct Subject {
     pub clusters: Clusters,
 }
 
+impl Subject {
+    /// The Deployment, in whichever cluster.
+    pub fn deployment(&self) -> Deployment {
+        (self.namespace.clone(), self.deployment.clone())
+    }
+}
+
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.deployment)?;
@@ -53,6 +65,21 @@ pub struct Ped {
     pub subject: Subject,
     /// What is applied for.
     pub terms: Terms,
+    /// The times for which another maximum is applied for, in their order; no two overlap.
+    pub exceptions: Vec<Exception>,
+}
+
+/// A maximum for some time, which stands above that of the versions then: a sales week, a migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// When it begins, to the microsecond.
+    pub from: DateTime<Utc>,
+    /// When it ends, to the microsecond; later than `from`.
+    pub until: DateTime<Utc>,
+    /// The most replicas meanwhile.
+    pub max_replicas: i64,
+    /// Why.
+    pub reason: String,
 }
 
 /// What is applied for, and recorded of it. Its JSON is the document between which `change_patch` is taken.
@@ -85,13 +112,39 @@ impl Terms {
     }
 }
 
+/// A place in a file, as editors and compilers name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// Where a file begins.
+    pub const BEGIN: Place = Place { line: 1, column: 1 };
+
+    /// Where a text goes on.
+    pub fn behind(text: &str) -> Self {
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        Place { line: text.split('\n').count(), column: 1 + last.chars().count() }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
 /// Something wrong in a PED file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// The file.
     pub file: PathBuf,
-    /// Line, from 1.
-    pub line: usize,
+    /// Where in it.
+    pub place: Place,
     /// The key, dotted; empty for the document.
     pub key: String,
     /// What it is and what would be right.
@@ -100,11 +153,14 @@ pub struct Fault {
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        if !self.key.is_empty() {
-            write!(f, "{} ", self.key)?;
-        }
-        f.write_str(&self.message)
+        write!(f, "{}:{}: {}", self.file.display(), self.place, self.text())
+    }
+}
+
+impl Fault {
+    /// What is wrong, without where.
+    pub fn text(&self) -> String {
+        if self.key.is_empty() { self.message.clone() } else { format!("{} {}", self.key, self.message) }
     }
 }
 
@@ -115,8 +171,8 @@ pub struct Located {
     pub ped: Ped,
     /// The file it stands in.
     pub file: PathBuf,
-    /// The line it begins on, from 1.
-    pub line: usize,
+    /// Where it begins.
+    pub place: Place,
 }
 
 /// Most faults that are told at once: more than anybody mends before they validate again.
@@ -127,41 +183,43 @@ const FAULTS_MAX: usize = 1_000;
 /// `platform` is the range of replicas that the platform allows.
 ///
 /// # Errors
-/// Every fault, in the order of the files and their lines; of more than a thousand the first.
+/// Every fault, in the order of the files and the places in them; of more than a thousand the first.
 pub fn parse_all<'t>(
     texts: impl IntoIterator<Item = (&'t Path, &'t str)>,
     platform: &std::ops::RangeInclusive<i64>,
 ) -> Result<Vec<Located>, Vec<Fault>> {
     let mut located: Vec<Located> = Vec::new();
     let mut faults = Vec::new();
-    let mut first: BTreeMap<Subject, (PathBuf, usize)> = BTreeMap::new();
+    let mut first: BTreeMap<Subject, (PathBuf, Place)> = BTreeMap::new();
     for (file, text) in texts {
         let (found, wrong) = parse(file, text, platform);
         faults.extend(wrong);
         if faults.len() >= FAULTS_MAX {
+            faults.sort();
             let message =
                 format!("and what follows was not looked at; expected the {FAULTS_MAX} faults before mended first");
             faults.truncate(FAULTS_MAX);
-            faults.push(Fault { file: file.to_owned(), line: 1, key: String::new(), message });
-            break;
+            faults.push(Fault { file: file.to_owned(), place: Place::BEGIN, key: String::new(), message });
+            return Err(faults);
         }
-        for (subject, line) in found.iter().map(|found| (&found.ped.subject, found.line)) {
+        for (subject, place) in found.iter().map(|found| (&found.ped.subject, found.place)) {
             match first.get(subject) {
-                Some((other, other_line)) => faults.push(Fault {
+                Some((other, other_place)) => faults.push(Fault {
                     file: file.to_owned(),
-                    line,
+                    place,
                     key: "metadata".to_owned(),
                     message: format!(
-                        "applies for {subject}, as {}:{other_line} does; expected one of them",
+                        "applies for {subject}, as {}:{other_place} does; expected one of them",
                         other.display()
                     ),
                 }),
                 None => {
-                    first.insert(subject.clone(), (file.to_owned(), line));
+                    first.insert(subject.clone(), (file.to_owned(), place));
                 }
             }
         }
         located.extend(found);
     }
+    faults.sort();
     if faults.is_empty() { Ok(located) } else { Err(faults) }
 }

@@ -10,14 +10,17 @@ use crate::id;
 use crate::ped::limits::{Limit, Limits};
 use crate::policy::{Judgement, Policy, is_judged_at_once, judge};
 use crate::store::query::Counts;
+use crate::store::reach::late_marks;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
 use crate::time;
+use incidents::{LimitsNow, Seen};
 use message::Envelope;
 
 pub mod again;
 pub mod chunk;
 pub mod consumer;
+pub mod incidents;
 pub mod message;
 pub mod quarantine;
 mod reader;
@@ -33,6 +36,8 @@ pub use message::open;
 pub struct Pipeline {
     policy: Policy,
     limits: RwLock<Limits>,
+    /// Whether incidents follow from what is assessed.
+    follows: bool,
 }
 
 /// What came of one message.
@@ -42,8 +47,12 @@ pub struct Assessed {
     pub ignored: Vec<Ignored>,
     /// Rows to append: events with their alerts, observations, quarantined inputs.
     pub records: Vec<Record>,
+    /// What incidents are to follow from, where they do.
+    pub seen: Vec<Seen>,
     /// Namespaces in which a later reading has to judge, because a write cannot be judged by itself.
     pub due: BTreeSet<String>,
+    /// Writes in scope for which a limit was in force.
+    pub limited: u64,
 }
 
 impl Assessed {
@@ -56,7 +65,12 @@ impl Assessed {
 impl Pipeline {
     /// Takes the rules, and the limits to begin with.
     pub fn new(policy: Policy, limits: Limits) -> Self {
-        Pipeline { policy, limits: RwLock::new(limits) }
+        Pipeline { policy, limits: RwLock::new(limits), follows: false }
+    }
+
+    /// With what incidents follow from.
+    pub fn followed(self) -> Self {
+        Pipeline { follows: true, ..self }
     }
 
     /// Assesses one message. `around` is what its source knows of it, `now` is when that happens, `source` where the message
@@ -91,7 +105,7 @@ impl Pipeline {
             Ok(Decoded::Observed(reason, write)) => {
                 plausible(write, now)?;
                 assessed.ignored.push(*reason);
-                assessed.records.push(Record::Event(Box::new(ReplicaEvent::new(write, &self.policy, now))));
+                self.add_event(write, ReplicaEvent::new(write, &self.policy, now), assessed);
             }
             Ok(Decoded::Writes(writes)) => {
                 writes.iter().try_for_each(|write| plausible(write, now))?;
@@ -112,8 +126,16 @@ impl Pipeline {
         if self.policy.scope.holds(write) && (!is_judged_at_once(write) || turns()) {
             assessed.due.insert(write.namespace.to_owned());
         }
+        assessed.limited += u64::from(limit.is_some() && self.policy.scope.holds(write));
         let alert = |alert| Record::Alert(Box::new(AlertLog::new(write, &event, limit, alert)));
         assessed.records.extend(judgement.alerts.into_iter().map(alert));
+        self.add_event(write, event, assessed);
+    }
+
+    fn add_event(&self, write: &Write<'_>, event: ReplicaEvent, assessed: &mut Assessed) {
+        if self.follows {
+            assessed.seen.extend(Seen::of(write, &event));
+        }
         assessed.records.push(Record::Event(Box::new(event)));
     }
 
@@ -140,6 +162,12 @@ impl Pipeline {
     }
 }
 
+impl LimitsNow for Pipeline {
+    fn look(&self, find: &mut dyn FnMut(&Limits)) {
+        find(&self.limits());
+    }
+}
+
 /// Refuses a write from before GKE wrote audit logs, or from further ahead than clocks are apart: nothing can be judged by
 /// its time.
 pub(crate) fn plausible(write: &Write<'_>, now: DateTime<Utc>) -> Result<(), DecodeError> {
@@ -159,10 +187,16 @@ pub struct Tally {
     pub bytes: u64,
     /// Messages that are not a change, by reason.
     pub ignored: BTreeMap<Ignored, u64>,
+    /// Inputs and rows that are in quarantine now, whether by this run or before.
+    pub quarantined: u64,
+    /// Messages of which nothing could be read.
+    pub unreadable: u64,
     /// Whole events that are stored now, whether by this run or before.
     whole_events: u64,
     /// The writes whose entries came in pieces.
     split_events: BTreeSet<String>,
+    /// Writes in scope for which a limit was in force, each as often as it came.
+    pub limited: u64,
     /// The namespaces that were written to.
     pub namespaces: BTreeSet<String>,
     /// The times of the earliest and the latest event.
@@ -174,6 +208,9 @@ impl Tally {
     pub fn merge(&mut self, other: Tally) {
         self.entries += other.entries;
         self.bytes += other.bytes;
+        self.quarantined += other.quarantined;
+        self.unreadable += other.unreadable;
+        self.limited += other.limited;
         self.whole_events += other.whole_events;
         self.split_events.extend(other.split_events);
         self.namespaces.extend(other.namespaces);
@@ -184,6 +221,11 @@ impl Tally {
             (Some((from, to)), Some((other_from, other_to))) => Some((from.min(other_from), to.max(other_to))),
             (span, other) => span.or(other),
         };
+    }
+
+    /// The time of the earliest event.
+    pub fn since(&self) -> Option<DateTime<Utc>> {
+        self.span.map(|(from, _)| from)
     }
 
     /// Events that were recorded before.
@@ -208,16 +250,27 @@ impl Tally {
     }
 }
 
-/// Appends rows and counts them. A row that the store refuses goes to quarantine with its reason.
+/// Appends rows and counts them, at `at`. A row that the store refuses goes to quarantine with its reason. `now` is when the
+/// run began, by which its rows are told.
 ///
 /// # Errors
 /// [`StoreError`] when not all of it is durable; appending it again is safe.
-pub async fn append(store: &dyn Store, records: Vec<Record>, now: DateTime<Utc>) -> Result<Tally, StoreError> {
+pub async fn append(
+    store: &dyn Store,
+    mut records: Vec<Record>,
+    now: DateTime<Utc>,
+    at: DateTime<Utc>,
+) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
+    records.extend(late_marks(&records, at));
     let records: Arc<[Record]> = records.into();
     let outcomes = quarantine::append(store, Arc::clone(&records), now).await?;
-    records.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Appended::Stored).for_each(|(record, _)| {
-        tally.count(record);
-    });
+    for (record, outcome) in records.iter().zip(&outcomes) {
+        let is_stored = *outcome == Appended::Stored;
+        if is_stored {
+            tally.count(record);
+        }
+        tally.quarantined += u64::from(!is_stored || matches!(record, Record::Quarantine(_)));
+    }
     Ok(tally)
 }

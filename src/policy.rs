@@ -48,6 +48,26 @@ named! {
         UnknownValue = "unknown_value",
         /// Something may have been removed: the entry does not tell what, or whether.
         UnknownRemoval = "unknown_removal",
+        /// What runs asks for another number than the log says.
+        Drift = "drift",
+        /// Something was made, changed or removed, and the log does not say so.
+        MissedWrite = "missed_write",
+        /// Several missed writes of one cluster: it is the sink.
+        SinkBroken = "sink_broken",
+        /// More pods than the limit and a rollout allow, in two snapshots running.
+        RunningOver = "running_over",
+        /// A limit of a Deployment that is not there.
+        UnusedLimit = "unused_limit",
+        /// Two writers set one number in turn.
+        Contested = "contested",
+    }
+}
+
+impl AlertType {
+    /// Whether the daily comparison alone tells it: no single write does.
+    pub fn is_compared(self) -> bool {
+        use AlertType::{Contested, Drift, MissedWrite, RunningOver, SinkBroken, UnusedLimit};
+        matches!(self, Drift | MissedWrite | SinkBroken | RunningOver | UnusedLimit | Contested)
     }
 }
 
@@ -163,12 +183,21 @@ fn verdict(write: &Write<'_>, limit: Option<&Limit>, policy: &Policy) -> Verdict
     if write.ends() {
         return Verdict::Removed;
     }
-    match (write.asked.replicas(), write.deployment_name, limit) {
-        (None, _, _) | (_, None, _) => Verdict::UnknownValue,
-        (Some(_), Some(_), None) => Verdict::Unregistered,
-        (Some(replicas), Some(_), Some(limit)) if replicas > limit.max_replicas => Verdict::OverLimit,
-        (Some(replicas), ..) if policy.outside_range(replicas) => Verdict::OutsidePlatformRange,
-        _ => Verdict::Within,
+    let replicas = write.asked.replicas().filter(|_| write.deployment_name.is_some());
+    let outside_range = replicas.is_some_and(|replicas| policy.outside_range(replicas));
+    Verdict::of(replicas, limit.map(|limit| limit.max_replicas), outside_range)
+}
+
+impl Verdict {
+    /// What a number (`None`: unknown) comes to against the limit in force, if one is.
+    pub fn of(replicas: Option<i64>, max_replicas: Option<i64>, outside_range: bool) -> Verdict {
+        match (replicas, max_replicas) {
+            (None, _) => Verdict::UnknownValue,
+            (Some(_), None) => Verdict::Unregistered,
+            (Some(replicas), Some(max_replicas)) if replicas > max_replicas => Verdict::OverLimit,
+            (Some(_), Some(_)) if outside_range => Verdict::OutsidePlatformRange,
+            _ => Verdict::Within,
+        }
     }
 }
 
@@ -200,6 +229,10 @@ fn fires(
         }
         AlertType::UnknownValue => verdict == Verdict::UnknownValue && !removes,
         AlertType::UnknownRemoval => write.removes_unknown(),
+        compared => {
+            debug_assert!(compared.is_compared());
+            false
+        }
     }
 }
 
@@ -272,6 +305,8 @@ impl<'f> Facts<'f> {
                 Some(_) => format!("{what} may have been removed: the entry does not tell whether it was"),
                 None => format!("{what} may have been removed: the entry does not tell which"),
             },
+            // The comparison has its own words.
+            compared => format!("{what}: {compared}"),
         }
     }
 }

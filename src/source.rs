@@ -3,6 +3,8 @@
 pub mod files;
 pub mod health;
 mod http;
+pub mod logging;
 pub mod pull;
 pub mod push;
 pub mod shutdown;
+pub mod start;

@@ -8,16 +8,22 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc::Sender;
 
 use crate::ped::limits::Claim;
-use crate::ped::version::{Registration, Version, additions};
-use crate::ped::{Deployment, Subject};
+use crate::ped::retirement::{Retired, Retirement};
+use crate::ped::version::{Addition, Registration, Version, additions};
+use crate::ped::{Clusters, Deployment, Subject};
 use query::{Query, Rows};
+use reach::late_marks;
 use row::{ClaimRow, DeploymentConfig, Record};
 
 pub mod batch;
 pub mod bigquery;
+pub mod firestore;
 pub mod query;
+pub mod reach;
 pub mod row;
 pub mod schema;
 pub mod sqlite;
@@ -37,6 +43,9 @@ pub enum StoreError {
     /// It may work later: the message is to be redelivered.
     #[error("the store cannot be used now, it may work later: {0}")]
     Transient(String),
+    /// A table or a grant is missing. It takes a person, unless it is on its way already.
+    #[error("the store does not work: {0}")]
+    Missing(String),
     /// It will not work without a person.
     #[error("the store does not work: {0}")]
     Permanent(String),
@@ -54,6 +63,21 @@ pub trait Store: Registry {
     /// How many appends under way at once it gains from.
     fn appends_at_once(&self) -> usize;
 
+    /// Whether each question costs money, so that those who can wait ask together.
+    fn bills_questions(&self) -> bool {
+        false
+    }
+
+    /// The earliest time of a row that it takes: any, as a rule.
+    fn takes_from(&self, _now: DateTime<Utc>) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
+    /// Events from before may have expired; `None` where none ever does.
+    fn keeps_events_from(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
     /// Checks that the tables are what this binary needs, before it begins to write for long.
     ///
     /// # Errors
@@ -65,6 +89,27 @@ pub trait Store: Registry {
     /// # Errors
     /// [`StoreError`] when it cannot be answered.
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError>;
+
+    /// Answers a question of any length: sends its rows on in pages of so many, each when the one before
+    /// is taken. Ends early, and well, when nobody takes them any more. Who takes them may ask
+    /// something else meanwhile, but of a store that passes.
+    ///
+    /// # Errors
+    /// As [`Store::fetch`]; what was sent before stays as it is.
+    async fn fetch_pages(&self, query: &Query, _page_rows: usize, pages: Sender<Rows>) -> Result<(), StoreError> {
+        let whole = self.fetch(query).await?;
+        // Nobody there is nobody to tell.
+        let _ = pages.send(whole).await;
+        Ok(())
+    }
+
+    /// Whether it answers, and has the table that messages go to.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.fetch(&query::nothing()).await.map(drop)
+    }
 }
 
 /// A place for the versions of PEDs.
@@ -93,7 +138,10 @@ pub trait Registry: Send + Sync {
 #[async_trait]
 impl<S: Store> Registry for S {
     async fn append_versions(&self, versions: &[Version]) -> Result<(), StoreError> {
-        let records: Vec<Record> = versions.iter().map(|version| Record::Version(Box::new(version.into()))).collect();
+        let mut records: Vec<Record> =
+            versions.iter().map(|version| Record::Version(Box::new(version.into()))).collect();
+        let now = versions.iter().map(|version| version.registered_at).max().unwrap_or_default();
+        records.extend(late_marks(&records, now));
         let outcomes = self.append(records.into()).await?;
         let refused = versions.iter().zip(&outcomes).find_map(|(version, outcome)| match outcome {
             Appended::Refused(reason) => Some((&version.subject, reason)),
@@ -129,25 +177,57 @@ fn only<T>(of: Option<&[Deployment]>, mut found: Vec<T>, subject: impl Fn(&T) ->
     found
 }
 
-/// Registers PEDs: appends what each of them adds to the versions that are there, and returns it; `None` where there is
-/// nothing to register. Who registers at the same time is neither waited for nor lost.
+/// Registers PEDs: appends what each of them adds to the versions that are there, and returns it. Who registers at the
+/// same time is neither waited for nor lost.
 ///
 /// # Errors
 /// [`StoreError`] when some of it may not be stored; registering it again is safe.
-pub async fn register(
-    registry: &dyn Registry,
-    registrations: Vec<Registration>,
-) -> Result<Vec<Option<Version>>, StoreError> {
-    let deployment = |Subject { namespace, deployment, .. }: &Subject| (namespace.clone(), deployment.clone());
-    let deployments: BTreeSet<Deployment> = registrations.iter().map(|one| deployment(&one.ped.subject)).collect();
+pub async fn register(registry: &dyn Registry, registrations: Vec<Registration>) -> Result<Vec<Addition>, StoreError> {
+    let deployments: BTreeSet<Deployment> = registrations.iter().map(|one| one.ped.subject.deployment()).collect();
     let deployments: Vec<Deployment> = deployments.into_iter().collect();
     if deployments.is_empty() {
         return Ok(Vec::new());
     }
-    let additions = additions(registrations, registry.versions(Some(&deployments)).await?);
-    let versions: Vec<Version> = additions.iter().flatten().cloned().collect();
+    let additions = additions(&registrations, registry.versions(Some(&deployments)).await?);
+    let versions: Vec<Version> = additions.iter().flat_map(Addition::versions).cloned().collect();
     if !versions.is_empty() {
         registry.append_versions(&versions).await?;
     }
     Ok(additions)
+}
+
+/// Why a PED is not retired.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RetireError {
+    /// There is none in that scope.
+    #[error("nothing is registered in that scope")]
+    NotRegistered {
+        /// The scopes in which the Deployment has one.
+        elsewhere: BTreeSet<Clusters>,
+    },
+    /// The store does not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Retires a PED: appends what ends it.
+///
+/// # Errors
+/// [`RetireError`] when there is none, or some of it may not be stored; retiring it again is safe.
+pub async fn retire(registry: &dyn Registry, retirement: &Retirement) -> Result<Retired, RetireError> {
+    let subject = &retirement.subject;
+    let (known, others): (Vec<Version>, Vec<Version>) = registry
+        .versions(Some(&[subject.deployment()]))
+        .await?
+        .into_iter()
+        .partition(|version| version.subject == *subject);
+    if known.is_empty() {
+        let elsewhere = others.into_iter().map(|version| version.subject.clusters).collect();
+        return Err(RetireError::NotRegistered { elsewhere });
+    }
+    let retired = retirement.apply(&known);
+    if !retired.versions.is_empty() {
+        registry.append_versions(&retired.versions).await?;
+    }
+    Ok(retired)
 }

@@ -32,14 +32,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging at a level, or at what `RUST_LOG` says. Called once.
-pub fn start(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redact::Stderr);
+/// Starts logging at a level, or at what `RUST_LOG` says; in colours only where a terminal shows them. Called once.
+pub fn start(format: LogFormat, level: &str, is_coloured: bool) {
+    // What a cluster does not answer is told by whoever asked.
+    let usual = || EnvFilter::new(format!("{level},kube_client=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redact::Stderr).with_ansi(is_coloured);
     match format {
         LogFormat::Text => logs.fmt_fields(debug_fn(field).delimited(" ")).init(),
         LogFormat::Json => logs.event_format(cloud_logging::Format).fmt_fields(JsonFields::new()).init(),
     }
+}
+
+/// Why a process ends, as a line of JSON logs: it is told at whatever level, and before there are logs.
+pub fn last_word(why: &str) -> String {
+    cloud_logging::last_word(&redact::without_secrets(why))
 }
 
 /// The message as it is, and each field by its name, on one line whatever they hold.

@@ -1,14 +1,26 @@
-# Daily work: a Cloud Run job for each subcommand, and the schedule that runs it.
+# What is done from time to time: a Cloud Run job for each subcommand, and the schedule that runs it. Closing days is one of them,
+# as an identity of its own (daily.tf).
+locals {
+  jobs = merge(
+    { for name, job in var.jobs : name => { args = job.args, schedule = job.schedule, timeout = job.timeout, account = "jobs" } },
+    { for daily in var.daily[*] : "daily" => { args = ["daily"], schedule = daily.schedule, timeout = daily.timeout, account = "daily" } },
+  )
+  job_accounts = {
+    jobs  = one(google_service_account.jobs[*].email)
+    daily = one(google_service_account.daily[*].email)
+  }
+}
+
 resource "google_service_account" "jobs" {
   count = length(var.jobs) == 0 ? 0 : 1
 
   project      = var.project
   account_id   = "${var.name}-jobs"
-  display_name = "pedwatch: daily work"
+  display_name = "pedwatch: jobs"
 }
 
 resource "google_bigquery_table_iam_member" "jobs_write" {
-  for_each = length(var.jobs) == 0 ? [] : toset(["alert_log", "pod_metrics"])
+  for_each = length(var.jobs) == 0 ? [] : toset(["alert_log", "pod_metrics", "snapshots"])
 
   project    = var.project
   dataset_id = google_bigquery_dataset.this.dataset_id
@@ -17,13 +29,14 @@ resource "google_bigquery_table_iam_member" "jobs_write" {
   member     = google_service_account.jobs[0].member
 }
 
-resource "google_bigquery_dataset_iam_member" "jobs_read" {
+# READER is what the API calls roles/bigquery.dataViewer on a dataset.
+resource "google_bigquery_dataset_access" "jobs_read" {
   count = length(var.jobs) == 0 ? 0 : 1
 
-  project    = var.project
-  dataset_id = google_bigquery_dataset.this.dataset_id
-  role       = "roles/bigquery.dataViewer"
-  member     = google_service_account.jobs[0].member
+  project       = var.project
+  dataset_id    = google_bigquery_dataset.this.dataset_id
+  role          = "READER"
+  user_by_email = google_service_account.jobs[0].email
 }
 
 resource "google_project_iam_member" "jobs_query" {
@@ -35,19 +48,50 @@ resource "google_project_iam_member" "jobs_query" {
 }
 
 resource "google_cloud_run_v2_job" "jobs" {
-  for_each = var.jobs
+  for_each = local.jobs
 
   project             = var.project
   location            = var.region
   name                = "${var.name}-${each.key}"
+  launch_stage        = var.launch_stage
   deletion_protection = false
   labels              = local.labels
 
+  dynamic "binary_authorization" {
+    for_each = local.binary_authorization
+
+    content {
+      use_default              = binary_authorization.value.use_default
+      policy                   = binary_authorization.value.policy
+      breakglass_justification = binary_authorization.value.breakglass_justification
+    }
+  }
+
   template {
     template {
-      service_account = google_service_account.jobs[0].email
+      service_account = local.job_accounts[each.value.account]
+      encryption_key  = var.kms_key
       timeout         = each.value.timeout
       max_retries     = 3
+
+      dynamic "vpc_access" {
+        for_each = local.vpc_access
+
+        content {
+          connector = vpc_access.value.connector
+          egress    = vpc_access.value.egress
+
+          dynamic "network_interfaces" {
+            for_each = vpc_access.value.connector == null ? [vpc_access.value] : []
+
+            content {
+              network    = network_interfaces.value.network
+              subnetwork = network_interfaces.value.subnetwork
+              tags       = network_interfaces.value.tags
+            }
+          }
+        }
+      }
 
       containers {
         image = var.image
@@ -69,19 +113,30 @@ resource "google_cloud_run_v2_job" "jobs" {
     }
   }
 
-  depends_on = [google_bigquery_table.tables, google_bigquery_table.views]
+  depends_on = [
+    google_bigquery_table.tables,
+    google_bigquery_table.views,
+    google_bigquery_table_iam_member.jobs_write,
+    google_bigquery_dataset_access.jobs_read,
+    google_project_iam_member.jobs_query,
+    google_bigquery_table_iam_member.daily_writes,
+    google_bigquery_table_iam_member.daily_reads,
+    google_bigquery_dataset_access.daily_checks,
+    google_project_iam_member.daily_queries,
+    google_kms_crypto_key_iam_member.agents,
+  ]
 }
 
 resource "google_service_account" "scheduler" {
-  count = length(var.jobs) == 0 ? 0 : 1
+  count = length(local.jobs) == 0 ? 0 : 1
 
   project      = var.project
   account_id   = "${var.name}-scheduler"
-  display_name = "pedwatch: starts daily work"
+  display_name = "pedwatch: starts jobs"
 }
 
 resource "google_cloud_run_v2_job_iam_member" "scheduler" {
-  for_each = var.jobs
+  for_each = local.jobs
 
   project  = var.project
   location = var.region
@@ -91,7 +146,7 @@ resource "google_cloud_run_v2_job_iam_member" "scheduler" {
 }
 
 resource "google_cloud_scheduler_job" "jobs" {
-  for_each = var.jobs
+  for_each = local.jobs
 
   project   = var.project
   region    = var.region

@@ -8,6 +8,8 @@ locals {
 
   # Google's own identity of Pub/Sub in this project, which dead-letters and signs push tokens.
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+  sinks_elsewhere = var.scope.project != null && var.scope.project != var.project
 }
 
 module "sink" {
@@ -19,4 +21,12 @@ module "sink" {
   namespaces        = var.namespaces
   distributed_cloud = var.distributed_cloud
   topic             = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
+
+  # A channel belongs to a project, as the policy that uses it does.
+  notification_channels = local.sinks_elsewhere ? [] : local.channels
+  alert_emails          = local.sinks_elsewhere ? var.alert_emails : []
+  labels                = local.labels
+
+  # A topic drops what is published to it before it has a subscription.
+  depends_on = [google_pubsub_subscription.audit]
 }

@@ -1,6 +1,9 @@
 output "topic" {
   description = "The topic that sinks write to; another project's sink module takes it."
   value       = { id = google_pubsub_topic.audit.id, name = google_pubsub_topic.audit.name, project = var.project }
+
+  # A topic drops what is published to it before it has a subscription: sinks elsewhere wait for it too.
+  depends_on = [google_pubsub_subscription.audit]
 }
 
 output "filter" {
@@ -31,4 +34,9 @@ output "registrar" {
 output "dead_letters" {
   description = "The subscription where messages are that were given up."
   value       = google_pubsub_subscription.dead_letters.id
+}
+
+output "team_datasets" {
+  description = "The dataset of each team of owners, by team."
+  value       = { for team, dataset in google_bigquery_dataset.teams : team => "${var.project}.${dataset.dataset_id}" }
 }

@@ -1,18 +1,10 @@
-resource "google_kms_crypto_key_iam_member" "pubsub" {
-  count = var.kms_key == null ? 0 : 1
-
-  crypto_key_id = var.kms_key
-  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-  member        = local.pubsub_agent
-}
-
 resource "google_pubsub_topic" "audit" {
   project      = var.project
   name         = "${var.name}-audit"
   kms_key_name = var.kms_key
   labels       = local.labels
 
-  depends_on = [google_kms_crypto_key_iam_member.pubsub]
+  depends_on = [google_kms_crypto_key_iam_member.agents]
 }
 
 resource "google_pubsub_subscription" "audit" {
@@ -56,7 +48,12 @@ resource "google_pubsub_subscription" "audit" {
     }
   }
 
-  depends_on = [google_pubsub_topic_iam_member.dead_letters, google_cloud_run_v2_service_iam_member.invoker]
+  # Nothing is pushed before the invoker may invoke, and Pub/Sub may sign as it.
+  depends_on = [
+    google_pubsub_topic_iam_member.dead_letters,
+    google_cloud_run_v2_service_iam_member.invoker,
+    google_service_account_iam_member.pubsub_signs,
+  ]
 }
 
 resource "google_pubsub_topic" "dead_letters" {
@@ -65,7 +62,7 @@ resource "google_pubsub_topic" "dead_letters" {
   kms_key_name = var.kms_key
   labels       = local.labels
 
-  depends_on = [google_kms_crypto_key_iam_member.pubsub]
+  depends_on = [google_kms_crypto_key_iam_member.agents]
 }
 
 # A dead-letter topic without a subscription drops what is published to it.

@@ -54,7 +54,7 @@ variable "scope" {
 }
 
 variable "clusters" {
-  description = "Only these clusters; all, if empty."
+  description = "Only these clusters; all, if empty. One that is named is missed when it was never heard of, too."
   type        = list(string)
   default     = []
 }
@@ -97,12 +97,121 @@ variable "instances" {
 }
 
 variable "resources" {
-  description = "CPU and memory of one instance. The README's figures were measured with two cores; a message takes well under a millisecond of one, and memory stays under 150 MB."
+  description = "CPU and memory of pedwatch in one instance. The README's figures were measured with two cores; a message takes well under a millisecond of one, and memory stays under 150 MB."
   type = object({
     cpu    = optional(string, "1")
     memory = optional(string, "512Mi")
   })
   default = {}
+
+  validation {
+    condition     = contains(["1", "2", "4", "6", "8", "1000m", "2000m", "4000m", "6000m", "8000m"], var.resources.cpu)
+    error_message = "resources.cpu would be 1, 2, 4, 6 or 8: Cloud Run gives less than one CPU only to a service that takes one request at a time."
+  }
+  validation {
+    condition     = can(regex("^[0-9]+(Mi|Gi)$", var.resources.memory))
+    error_message = "resources.memory would be a number of Mi or Gi, such as \"512Mi\"."
+  }
+}
+
+variable "cpu_idle" {
+  description = "Whether the service's CPU is taken away between requests, which is also how it is billed: by the request instead of by the instance's life. With it, limits are read again, what is owed to the next reading is judged, and metrics are scraped, when the next message comes, or when the instance ends 15 minutes after the last one. See the README for what either costs."
+  type        = bool
+  default     = false
+}
+
+variable "managed_prometheus" {
+  description = "Google's sidecar that scrapes /metrics into Managed Service for Prometheus, from which silence is watched for each cluster: its image (Google's, if null; with delivery = \"pull\" name a release that knows worker pools, as 1.9 does), CPU and memory. Null, or no image with pull: no sidecar; then nothing scrapes, and silence is watched for all clusters together."
+  type = object({
+    image  = optional(string)
+    cpu    = optional(string, "1")
+    memory = optional(string, "512Mi")
+  })
+  default = {}
+}
+
+variable "ingress" {
+  description = "From where the service is reached. Pub/Sub counts as internal, in a project and in a perimeter; whoever calls needs the invoker's grant whatever this says."
+  type        = string
+  default     = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "INGRESS_TRAFFIC_ALL"], var.ingress)
+    error_message = "ingress would be INGRESS_TRAFFIC_INTERNAL_ONLY, INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER or INGRESS_TRAFFIC_ALL."
+  }
+}
+
+variable "vpc_access" {
+  description = "How the service, worker pool and jobs reach a VPC: a serverless connector (its id), or a network and subnetwork of their own (direct egress) with network tags; and what goes that way. With ALL_TRAFFIC the subnetwork needs Private Google Access. Null: not at all."
+  type = object({
+    connector  = optional(string)
+    network    = optional(string)
+    subnetwork = optional(string)
+    tags       = optional(list(string), [])
+    egress     = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  default = null
+
+  validation {
+    condition     = var.vpc_access == null || (try(var.vpc_access.connector, null) == null) != (try(var.vpc_access.network, null) == null && try(var.vpc_access.subnetwork, null) == null)
+    error_message = "vpc_access would have either a connector, or a network or subnetwork."
+  }
+  validation {
+    condition     = contains(["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"], try(var.vpc_access.egress, "ALL_TRAFFIC"))
+    error_message = "vpc_access.egress would be PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+  validation {
+    condition     = var.vpc_access == null || var.delivery == "push" || try(var.vpc_access.connector, null) == null
+    error_message = "vpc_access would have a network or subnetwork with delivery = \"pull\": a worker pool has no connectors."
+  }
+}
+
+variable "binary_authorization" {
+  description = "Which policy an image has to satisfy: the project's (use_default), or one named as projects/…/platforms/cloudRun/policies/…. It has to allow the sidecar of managed_prometheus too. Null: none."
+  type = object({
+    use_default              = optional(bool)
+    policy                   = optional(string)
+    breakglass_justification = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.binary_authorization == null || (try(var.binary_authorization.use_default, null) == true) != (try(var.binary_authorization.policy, null) != null)
+    error_message = "binary_authorization would have either use_default = true or a policy."
+  }
+}
+
+variable "launch_stage" {
+  description = "Launch stage of the Cloud Run features that are used, such as \"BETA\" where a setting is not generally available yet. Null: Google's default."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.launch_stage == null || contains(["GA", "BETA", "ALPHA"], coalesce(var.launch_stage, "GA"))
+    error_message = "launch_stage would be GA, BETA or ALPHA."
+  }
+}
+
+variable "probes" {
+  description = "How long a start may take (period times failures: it checks the store and reads the limits first, and tries for two minutes again what is refused while grants are still spreading), and how long a running instance may take to answer. Numbers are seconds but for the failures."
+  type = object({
+    startup_period    = optional(number, 3)
+    startup_timeout   = optional(number, 2)
+    startup_failures  = optional(number, 80)
+    liveness_period   = optional(number, 30)
+    liveness_timeout  = optional(number, 5)
+    liveness_failures = optional(number, 3)
+  })
+  default = {}
+
+  validation {
+    condition     = var.probes.startup_period * var.probes.startup_failures >= 150 && var.probes.startup_period * var.probes.startup_failures <= 240
+    error_message = "probes.startup_period times probes.startup_failures would be from 150 (grants may take two minutes to spread) to 240 seconds, Cloud Run's limit."
+  }
+  validation {
+    condition     = var.probes.startup_timeout >= 1 && var.probes.startup_timeout <= var.probes.startup_period && var.probes.liveness_timeout >= 1 && var.probes.liveness_timeout <= var.probes.liveness_period
+    error_message = "probes' timeouts would be from 1 second to their periods."
+  }
 }
 
 variable "concurrency" {
@@ -148,12 +257,13 @@ variable "settings" {
 }
 
 variable "dataset" {
-  description = "The dataset: its name, location, the days after which partitions of facts are dropped (0: never; versions of PEDs are kept for ever), and whether its tables are protected from terraform destroy."
+  description = "The dataset: its name, its location, the key that encrypts it where kms_key is at another location, and whether its tables are protected from terraform destroy."
   type = object({
     name                      = optional(string, "pedwatch")
     location                  = string
-    partition_expiration_days = optional(number, 0)
+    kms_key                   = optional(string)
     deletion_protection       = optional(bool, true)
+    partition_expiration_days = optional(number)
   })
 
   validation {
@@ -161,13 +271,57 @@ variable "dataset" {
     error_message = "dataset.name would be letters, digits and '_', at most 1024."
   }
   validation {
-    condition     = var.dataset.partition_expiration_days >= 0 && var.dataset.partition_expiration_days <= 10000
-    error_message = "dataset.partition_expiration_days would be from 0 to 10000."
+    condition     = var.dataset.partition_expiration_days == null
+    error_message = "dataset.partition_expiration_days is a variable of its own now, by table: partition_expiration_days = {replica_events = 800, alert_log = 800}."
+  }
+  validation {
+    condition     = var.dataset.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.dataset.kms_key))
+    error_message = "dataset.kms_key would be projects/…/locations/…/keyRings/…/cryptoKeys/…."
+  }
+  # The multi-regions have other names in BigQuery than in Cloud KMS, or in other letters.
+  validation {
+    condition     = try(split("/", coalesce(var.dataset.kms_key, var.kms_key))[3], null) == null ? true : split("/", coalesce(var.dataset.kms_key, var.kms_key))[3] == lookup({ eu = "europe" }, lower(var.dataset.location), lower(var.dataset.location))
+    error_message = "dataset.kms_key would be a key at the dataset's location (\"europe\" for a dataset in EU): BigQuery takes no other."
+  }
+}
+
+variable "partition_expiration_days" {
+  description = "Days after which a table's partitions are dropped, by table; 0: never. By default what was recorded is kept. Where days are closed (daily), replica_events and carried_writes may go after 93 days or so: closed days and their changes stay, and what is there is carried along; replica_changes and alerts know what is left. Quarantine goes after 90 days, because nothing is derived from it. A version of a PED (deployment_config) that is dropped limits nothing any more: leave it at 0 unless every PED is registered again more often."
+  type = object({
+    replica_events    = optional(number, 0)
+    alert_log         = optional(number, 0)
+    quarantine        = optional(number, 90)
+    deployment_config = optional(number, 0)
+    pod_metrics       = optional(number, 0)
+    carried_writes    = optional(number, 0)
+    closed_changes    = optional(number, 0)
+    object_days       = optional(number, 0)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for days in values(var.partition_expiration_days) : days >= 0 && days <= 10000])
+    error_message = "partition_expiration_days.* would be from 0 (never) to 10000."
+  }
+}
+
+variable "owners" {
+  description = "Teams that may read the rows of their own Deployments: by metadata.owner of their PEDs, the members who may, such as {team-payments = [\"group:payments@example.com\"]}. Each team gets a dataset of authorized views."
+  type        = map(list(string))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for member in flatten(values(var.owners)) : can(regex("^(user|group|serviceAccount):[^@ ]+@[^@ ]+$", member))])
+    error_message = "owners.* would be members of IAM, such as \"group:payments@example.com\"."
+  }
+  validation {
+    condition     = length(distinct([for team in keys(var.owners) : lower(replace(team, "/[^A-Za-z0-9_]/", "_"))])) == length(var.owners)
+    error_message = "owners would differ by more than case and punctuation: a dataset is named after each."
   }
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the topics, as projects/…/locations/…/keyRings/…/cryptoKeys/…; Google's own, if null."
+  description = "Key that encrypts everything that is kept: topics, dataset, and the Cloud Run service, worker pool and jobs; as projects/…/locations/…/keyRings/…/cryptoKeys/…, in var.region. Google's own, if null."
   type        = string
   default     = null
 
@@ -175,10 +329,33 @@ variable "kms_key" {
     condition     = var.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
     error_message = "kms_key would be projects/…/locations/…/keyRings/…/cryptoKeys/…."
   }
+  validation {
+    condition     = var.kms_key == null || try(split("/", var.kms_key)[3], "") == var.region
+    error_message = "kms_key would be a key in var.region: Cloud Run takes no other. A dataset elsewhere has its own, dataset.kms_key."
+  }
+}
+
+variable "daily" {
+  description = "Closing days that are over: when (cron's form, UTC), for how long at most, and after how many hours without success somebody is told. Null: not at all, and every question about changes reads the whole history."
+  type = object({
+    schedule         = optional(string, "30 0 * * *")
+    timeout          = optional(string, "3600s")
+    told_after_hours = optional(number, 26)
+  })
+  default = {}
+
+  validation {
+    condition     = length(split(" ", try(var.daily.schedule, "30 0 * * *"))) == 5
+    error_message = "daily.schedule would have five fields, such as \"30 0 * * *\"."
+  }
+  validation {
+    condition     = try(var.daily.told_after_hours, 26) >= 2 && try(var.daily.told_after_hours, 26) <= 168
+    error_message = "daily.told_after_hours would be from 2 to 168, a week, and more than are between two runs."
+  }
 }
 
 variable "jobs" {
-  description = "Daily work: pedwatch subcommands by name, each with its arguments and a schedule in cron's form (UTC)."
+  description = "Other work from time to time: pedwatch subcommands by name, each with its arguments and a schedule in cron's form (UTC)."
   type = map(object({
     args     = list(string)
     schedule = string
@@ -190,10 +367,14 @@ variable "jobs" {
     condition     = alltrue([for job in values(var.jobs) : length(split(" ", job.schedule)) == 5])
     error_message = "jobs.*.schedule would have five fields, such as \"15 2 * * *\"."
   }
+  validation {
+    condition     = !contains(keys(var.jobs), "daily")
+    error_message = "jobs would not have \"daily\": closing days is a variable of its own, daily."
+  }
 }
 
 variable "alert_emails" {
-  description = "Who is told when the pipeline itself is broken."
+  description = "Who is told of alerts, and when the pipeline itself is broken."
   type        = list(string)
   default     = []
 
@@ -203,14 +384,39 @@ variable "alert_emails" {
   }
 }
 
+variable "notification_channels" {
+  description = "Other channels that are told what alert_emails are told (Slack, PagerDuty, …), as projects/…/notificationChannels/… of this project."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "notification_channels would be projects/…/notificationChannels/…."
+  }
+}
+
+variable "tell" {
+  description = "Of which severities somebody is told when pedwatch raises an alert: over_limit is critical unless configured otherwise, bypass is info."
+  type = object({
+    critical = optional(bool, true)
+    warning  = optional(bool, false)
+    info     = optional(bool, false)
+  })
+  default = {}
+}
+
 variable "silence_hours" {
-  description = "Hours without a single audit entry after which somebody is told. A sink that lost its grant is as silent as a quiet night."
+  description = "Hours without a single audit entry of a cluster after which somebody is told. A sink that lost its grant is as silent as a quiet night; a small cluster may be silent over a weekend."
   type        = number
   default     = 12
 
   validation {
-    condition     = var.silence_hours >= 1 && var.silence_hours <= 23
-    error_message = "silence_hours would be from 1 to 23, Cloud Monitoring's limit."
+    condition     = var.silence_hours >= 1 && var.silence_hours <= 168 && floor(var.silence_hours) == var.silence_hours
+    error_message = "silence_hours would be a whole number from 1 to 168, a week."
+  }
+  validation {
+    condition     = length(local.sidecars) > 0 || var.silence_hours <= 23
+    error_message = "silence_hours would be from 1 to 23 without the sidecar of managed_prometheus: Cloud Monitoring sees no longer absence."
   }
 }
 

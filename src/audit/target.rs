@@ -27,15 +27,26 @@ impl<'e> Target<'e> {
         let Some(name) = reference.name.get() else { return Target::Unsaid };
         // A patch may name the target alone; what it leaves out stays as it is.
         let Some(kind) = reference.kind.get() else { return Target::Deployment { name, found: None } };
-        let group = reference.api_version.get().and_then(|version| version.rsplit_once('/')).map(|(group, _)| group);
+        let group = reference.api_version.get().and_then(group_of);
         if !kind.eq_ignore_ascii_case("deployment") {
             return Target::Other;
         }
         match group {
-            Some("apps") => Target::Deployment { name, found: Some(matches!(kind, "Deployment" | "deployment")) },
-            // "no matches for kind": a Deployment is meant, and nothing is scaled until the reference is mended.
-            None | Some("extensions") => Target::Deployment { name, found: Some(false) },
+            // "no matches for kind" where it is not found: a Deployment is meant, and nothing is scaled until that is mended.
+            Some("apps" | "extensions") | None => {
+                Target::Deployment { name, found: Some(finds_deployment(group, kind)) }
+            }
             Some(_) => Target::Other,
         }
     }
+}
+
+/// The group of an `apiVersion`; the core group has none.
+pub(crate) fn group_of(api_version: &str) -> Option<&str> {
+    api_version.rsplit_once('/').map(|(group, _)| group)
+}
+
+/// Whether the controller of an HPA finds a Deployment by a kind in a group.
+pub(crate) fn finds_deployment(group: Option<&str>, kind: &str) -> bool {
+    group == Some("apps") && matches!(kind, "Deployment" | "deployment")
 }

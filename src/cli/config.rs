@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::ledger::open_channels;
 use super::report;
+use super::table::{Column, Screen, Table};
 use crate::config::{Config, EXAMPLE, Origin, env_name};
 
 #[derive(Debug, clap::Subcommand)]
@@ -15,11 +17,17 @@ pub(super) enum Command {
     Example,
 }
 
-pub(super) fn run(command: &Command, config: &Config) -> Result<ExitCode> {
+pub(super) fn run(command: &Command, config: &Config, screen: Screen) -> Result<ExitCode> {
     match command {
         Command::Example => report::text(EXAMPLE)?,
         Command::Check => {
-            let mut table = report::Table::new(&["key", "value", "from", "variable"]);
+            open_channels(config)?;
+            let mut table = Table::new([
+                Column::new("key"),
+                Column::new("value").prose(),
+                Column::new("from").named(),
+                Column::new("variable").named(),
+            ]);
             for (key, (value, origin)) in &config.origins {
                 let from = match origin {
                     Origin::Default => "default",
@@ -28,7 +36,7 @@ pub(super) fn run(command: &Command, config: &Config) -> Result<ExitCode> {
                 };
                 table.add_row([key.as_str(), value, from, &env_name(key)]);
             }
-            report::text(&format!("{table}\n"))?;
+            report::table(&table, screen)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,16 +4,17 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
-use super::{PedPath, open_store, peds_to_register, report};
+use super::table::Screen;
+use super::{Access, PedPath, open_store, peds_to_register, report, stdin_once};
 use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;
 use crate::ped::limits::{Claim, Limits};
-use crate::ped::version::additions;
+use crate::ped::version::{Addition, additions};
 use crate::pipeline::message::Envelope;
 use crate::pipeline::{Pipeline, open, plausible};
 use crate::policy::{AlertType, Policy, is_judged_at_once};
@@ -22,7 +23,7 @@ use crate::source::files;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// PED files or folders to judge by, from TIME on (a date or RFC 3339), or else from the beginning
+    /// PED files or folders to judge by, from TIME on (such as 2026-09-11), or else from the beginning
     #[arg(long, value_name = "[TIME=]PATH")]
     ped: Vec<PedPath>,
     /// A store whose registered limits to judge by; no fact is written to it
@@ -40,15 +41,16 @@ pub(super) struct Args {
 /// correct it, and at the same time in every run, so that it tells the same.
 const SUPPOSED: DateTime<Utc> = DateTime::from_timestamp(4_102_444_800, 0).expect("the year 2100");
 
-pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
+pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<ExitCode> {
+    stdin_once(args.ped.iter().map(|ped| &ped.path).chain(&args.inputs))?;
     let files = files::expand(&args.inputs)?;
-    let supposed = additions(peds_to_register(&args.ped, config, SUPPOSED)?, Vec::new());
-    let mut claims: Vec<Claim> = supposed.iter().flatten().map(Claim::from).collect();
-    if let Some(store) = open_store(args.store, config).await? {
+    let supposed = additions(&peds_to_register(&args.ped, config, SUPPOSED)?, Vec::new());
+    let mut claims: Vec<Claim> = supposed.iter().flat_map(Addition::versions).map(Claim::from).collect();
+    if let Some(store) = open_store(args.store, config, Access::Existing).await? {
         claims.extend(store.claims(None).await?);
     }
     let pipeline = Pipeline::new(config.policy.clone(), Limits::new(claims));
-    let mut found = false;
+    let (mut found, mut is_entry) = (false, false);
     let mut is_read = Ok(true);
     files::read(&files, |chunk| {
         for document in chunk.documents() {
@@ -59,13 +61,14 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
                 Some(_) => {}
                 None => open(document.bytes, Envelope::default(), |envelope, decoded| {
                     if args.insert_id.as_deref().is_none_or(|wanted| envelope.insert_id == Some(wanted)) {
+                        is_entry |= decoded.is_ok();
                         explanations.push(headed(&place, envelope.insert_id, &explain(&pipeline, decoded)));
                     }
                 }),
             }
             for explanation in explanations {
                 found = true;
-                is_read = report::is_read(&explanation);
+                is_read = report::sentences(&explanation, screen);
                 if !matches!(is_read, Ok(true)) {
                     return false;
                 }
@@ -74,10 +77,12 @@ pub(super) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
         true
     })?;
     is_read?;
-    if !found {
-        anyhow::bail!("there is no such entry in these files");
+    match (found, &args.insert_id) {
+        (false, None) => bail!("there is nothing in the input; expected audit entries"),
+        (false, Some(id)) => bail!("there is no entry with the insertId {id} in these files"),
+        (true, _) if !is_entry => bail!("nothing of the input could be read"),
+        (true, _) => Ok(ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn headed(place: &str, insert_id: Option<&str>, body: &str) -> String {

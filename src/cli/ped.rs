@@ -1,5 +1,6 @@
-//! `pedwatch ped validate|register|list|history|schema`.
+//! `pedwatch ped validate|register|remove|list|history|schema`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,31 +8,51 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
-use super::{Format, Usage, parse_effect, read_peds, report, require_store};
+use faults::FaultFormat;
+
+use super::asked::parse_cluster;
+use super::ledger::{limits_turned, open_noting};
+use super::table::{Column, Screen, Table};
+use super::{Access, RowsFormat, Usage, parse_effect, parse_told, read_peds, report, require_store, stdin_once};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::ped::limits::Limits;
-use crate::ped::version::{Registration, Version, history};
+use crate::id;
+use crate::names::Named;
+use crate::ped::retirement::{Retired, Retirement};
+use crate::ped::standing::{Standing, standings};
+use crate::ped::version::{Addition, Registration, Version, history};
 use crate::ped::{Clusters, Located, SCHEMA, Subject};
-use crate::pipeline;
+use crate::pipeline::incidents::namespaces_of;
+use crate::pipeline::register;
 use crate::shown::Shown;
-use crate::store::row::DeploymentConfig;
+use crate::store::RetireError;
+use crate::store::row::{self, DeploymentConfig};
+
+mod faults;
+mod init;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Check PED files, and report every fault with its place and what would be right
     Validate {
-        /// PED files, or folders of them
+        /// PED files, folders of them (with their subfolders), or - for standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// How to print the faults
+        #[arg(long, value_enum, default_value = "text")]
+        format: FaultFormat,
     },
+    /// Write a PED file for each Deployment that runs, with what it may come to today as its limit: for review
+    Init(init::Args),
     /// Append the versions in these files to what is registered, unless nothing changed
     Register(Register),
-    /// Show the version in force now for each Deployment
+    /// Retire a PED: append a version without a maximum
+    Remove(Remove),
+    /// Show the version of each Deployment now, and the exceptions that are in force or to come
     List {
         #[command(flatten)]
         output: Output,
     },
-    /// Show every version of one Deployment
+    /// Show every version of one Deployment, and every exception
     History {
         /// The Deployment
         #[arg(value_name = "NAMESPACE/DEPLOYMENT", value_parser = parse_name)]
@@ -45,21 +66,43 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Register {
-    /// PED files, or folders of them
+    /// PED files, folders of them (with their subfolders), or - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Who registers them
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, value_name = "WHO", value_parser = parse_told)]
     updated_by: String,
     /// Why
-    #[arg(long, value_name = "WHY")]
+    #[arg(long, value_name = "WHY", value_parser = parse_told)]
     reason: String,
-    /// From when they apply; now, if not given
-    #[arg(long, value_name = "TIME", value_parser = parse_effect)]
+    /// From when they apply (such as 2026-09-11, 2026-09-11T08:00Z or today); now, if not given
+    #[arg(long, value_name = "TIME", value_parser = parse_effect, allow_hyphen_values = true)]
     effective_at: Option<DateTime<Utc>>,
     /// Where they come from, such as a commit; the file's name is added
     #[arg(long, value_name = "REF")]
     source: Option<String>,
+    /// Where facts are kept
+    #[arg(long, value_name = STORE_URL)]
+    store: Option<StoreUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Remove {
+    /// The Deployment
+    #[arg(value_name = "NAMESPACE/DEPLOYMENT", value_parser = parse_name)]
+    deployment: (String, String),
+    /// The clusters that its PED names; if not given, that of any cluster is retired
+    #[arg(long, value_name = "CLUSTER", value_parser = parse_cluster)]
+    cluster: Option<Clusters>,
+    /// Who retires it
+    #[arg(long, value_name = "WHO", value_parser = parse_told)]
+    updated_by: String,
+    /// Why
+    #[arg(long, value_name = "WHY", value_parser = parse_told)]
+    reason: String,
+    /// From when on it is retired; now, if not given
+    #[arg(long, value_name = "TIME", value_parser = parse_effect)]
+    effective_at: Option<DateTime<Utc>>,
     /// Where facts are kept
     #[arg(long, value_name = STORE_URL)]
     store: Option<StoreUrl>,
@@ -72,7 +115,7 @@ pub(super) struct Output {
     store: Option<StoreUrl>,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: RowsFormat,
     /// Show the values of environment variables too
     #[arg(long)]
     environment: bool,
@@ -87,31 +130,45 @@ fn parse_name(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
+pub(super) async fn run(command: Command, config: &Config, screen: Screen) -> Result<ExitCode> {
     match command {
-        Command::Validate { files } => {
-            return Ok(match valid(&files, config)? {
+        Command::Validate { files, format } => {
+            return Ok(match valid(&files, config, format, screen)? {
+                Some(_) if format == FaultFormat::Sarif => ExitCode::SUCCESS,
                 Some(peds) => {
-                    report::text(&format!("{} valid\n", peds.len()))?;
+                    let exceptions: usize = peds.iter().map(|located| located.ped.exceptions.len()).sum();
+                    let with = match exceptions {
+                        0 => String::new(),
+                        1 => ", with 1 exception".to_owned(),
+                        many => format!(", with {many} exceptions"),
+                    };
+                    report::text(&format!("{} valid{with}\n", peds.len()))?;
                     ExitCode::SUCCESS
                 }
                 None => ExitCode::FAILURE,
             });
         }
-        Command::Register(args) => return register(args, config).await,
+        Command::Init(args) => return init::run(args, config).await,
+        Command::Register(args) => return register(args, config, screen).await,
+        Command::Remove(args) => return remove(args, config, screen).await,
         Command::List { output } => {
-            let versions = require_store(output.store.clone(), config).await?.versions(None).await?;
-            print(in_force(versions, Utc::now()), &output)?;
+            let store = require_store(output.store.clone(), config, Access::Existing).await?;
+            let versions = history(store.versions(None).await?);
+            let mut shown = with_standings(versions);
+            shown.retain(|(version, standing)| is_listed(version, *standing));
+            print(shown, &output, screen)?;
         }
         Command::History { deployment: (namespace, name), output } => {
             let wanted = [(namespace.clone(), name.clone())];
-            let versions = history(require_store(output.store.clone(), config).await?.versions(Some(&wanted)).await?);
+            let versions = history(
+                require_store(output.store.clone(), config, Access::Existing).await?.versions(Some(&wanted)).await?,
+            );
             if versions.is_empty() {
                 return Err(
                     Usage(format!("nothing is registered for {namespace}/{name}; see pedwatch ped list")).into()
                 );
             }
-            print(versions, &output)?;
+            print(with_standings(versions), &output, screen)?;
         }
         Command::Schema => report::text(SCHEMA)?,
     }
@@ -119,45 +176,135 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
 }
 
 /// The PEDs, or `None` after all faults were printed.
-fn valid(files: &[PathBuf], config: &Config) -> Result<Option<Vec<Located>>> {
-    match read_peds(files, config)? {
-        Ok(peds) if peds.is_empty() => Err(Usage("there is no .yaml or .yml file in these folders".to_owned()).into()),
-        Ok(peds) => Ok(Some(peds)),
-        Err(faults) => {
-            let lines: Vec<String> = faults.iter().map(|fault| format!("{}\n", Shown(fault))).collect();
-            report::text(&lines.concat())?;
-            Ok(None)
-        }
+fn valid(files: &[PathBuf], config: &Config, format: FaultFormat, screen: Screen) -> Result<Option<Vec<Located>>> {
+    stdin_once(files)?;
+    let read = read_peds(files, config)?;
+    let (peds, faults) = match read {
+        Ok(peds) => (Some(peds), Vec::new()),
+        Err(faults) => (None, faults),
+    };
+    match format {
+        FaultFormat::Text => drop(report::sentences(&faults::text(&faults), screen)?),
+        FaultFormat::Github => report::text(&faults::annotations(&faults))?,
+        FaultFormat::Sarif => report::text(&format!("{}\n", faults::sarif(&faults)))?,
+    }
+    Ok(peds)
+}
+
+async fn register(args: Register, config: &Config, screen: Screen) -> Result<ExitCode> {
+    // First, because what is refused is to leave nothing behind.
+    let Some(peds) = valid(&args.files, config, FaultFormat::Text, screen)? else { return Ok(ExitCode::FAILURE) };
+    let (telling, now) = (open_noting(config).await?, Utc::now());
+    let store = require_store(args.store.clone(), config, Access::OrNew).await?;
+    let subjects: Vec<Subject> = peds.iter().map(|located| located.ped.subject.clone()).collect();
+    let registrations = peds.into_iter().map(|located| registration(located, &args, now)).collect();
+    let registered = register::register(&*store, &config.policy, registrations, now).await?;
+    let added = registered.additions.iter().flat_map(Addition::versions).map(|version| &version.subject);
+    limits_turned(telling, &*store, config, namespaces_of(added), now).await?;
+    let mut lines = String::new();
+    for (subject, addition) in subjects.iter().zip(&registered.additions) {
+        tell(&mut lines, subject, addition);
+    }
+    tell_raised(&mut lines, registered.raised.len());
+    report::sentences(&lines, screen)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What one PED added.
+fn tell(lines: &mut String, subject: &Subject, Addition { version, exceptions }: &Addition) {
+    let subject = Shown(subject);
+    // Writing to a String cannot fail.
+    let _ = match version {
+        None if exceptions.is_empty() => writeln!(lines, "{subject}: unchanged, nothing to register"),
+        None => Ok(()),
+        Some(version) => writeln!(
+            lines,
+            "{subject}: at most {} replicas from {} (first applied for {})",
+            version.terms.max_replicas.unwrap_or_default(),
+            id::time(version.effective_at),
+            version.initial_max_replicas
+        ),
+    };
+    for exception in exceptions {
+        let _ = writeln!(lines, "{subject}: {}", Shown(exception_line(exception)));
     }
 }
 
-async fn register(args: Register, config: &Config) -> Result<ExitCode> {
-    let store = require_store(args.store.clone(), config).await?;
-    let Some(peds) = valid(&args.files, config)? else { return Ok(ExitCode::FAILURE) };
+fn exception_line(exception: &Version) -> String {
+    let from = id::time(exception.effective_at);
+    match (exception.until, exception.terms.max_replicas, &exception.reason) {
+        (Some(until), Some(max), reason) if until > exception.effective_at => {
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("exception of at most {max} replicas from {from} until {}{reason}", id::time(until))
+        }
+        _ => format!("exception from {from} is withdrawn"),
+    }
+}
+
+fn tell_raised(lines: &mut String, raised: usize) {
+    if raised > 0 {
+        let _ = writeln!(lines, "{raised} alerts were raised by it; `pedwatch alerts` shows them");
+    }
+}
+
+async fn remove(args: Remove, config: &Config, screen: Screen) -> Result<ExitCode> {
+    let telling = open_noting(config).await?;
+    let store = require_store(args.store, config, Access::Existing).await?;
     let now = Utc::now();
-    let subjects: Vec<Subject> = peds.iter().map(|located| located.ped.subject.clone()).collect();
-    let registrations = peds.into_iter().map(|located| registration(located, &args, now)).collect();
-    let registered = pipeline::register::register(&*store, &config.policy, registrations, now).await?;
+    let (namespace, deployment) = args.deployment;
+    let retirement = Retirement {
+        subject: Subject { namespace, deployment, clusters: args.cluster.unwrap_or(Clusters::Any) },
+        effective_at: args.effective_at.unwrap_or(now),
+        now,
+        updated_by: args.updated_by,
+        reason: args.reason,
+    };
+    let (retired, raised) = match register::retire(&*store, &config.policy, &retirement).await {
+        Err(RetireError::NotRegistered { elsewhere }) => {
+            return Err(not_registered(&retirement.subject, &elsewhere).into());
+        }
+        retired => retired?,
+    };
+    limits_turned(telling, &*store, config, namespaces_of([&retirement.subject]), now).await?;
     let mut lines = String::new();
-    for (subject, version) in subjects.iter().zip(&registered.versions) {
-        // Writing to a String cannot fail.
-        let _ = match version {
-            None => writeln!(lines, "{}: unchanged, nothing to register", Shown(subject)),
-            Some(version) => writeln!(
-                lines,
-                "{}: at most {} replicas from {} (first applied for {})",
-                Shown(subject),
-                version.terms.max_replicas.unwrap_or_default(),
-                crate::id::time(version.effective_at),
-                version.initial_max_replicas
-            ),
+    tell_retired(&mut lines, &retirement.subject, &retired);
+    tell_raised(&mut lines, raised.len());
+    report::sentences(&lines, screen)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_retired(lines: &mut String, subject: &Subject, Retired { versions, next }: &Retired) {
+    let subject = Shown(subject);
+    // Writing to a String cannot fail.
+    for version in versions {
+        let _ = match version.until {
+            None => writeln!(lines, "{subject}: retired from {}", id::time(version.effective_at)),
+            Some(_) => writeln!(lines, "{subject}: {}", Shown(exception_line(version))),
         };
     }
-    if !registered.raised.is_empty() {
-        let _ = writeln!(lines, "{} alerts were raised by it; see the view alerts", registered.raised.len());
+    if versions.is_empty() {
+        let _ = writeln!(lines, "{subject}: nothing is in force then, nothing to remove");
     }
-    report::text(&lines)?;
-    Ok(ExitCode::SUCCESS)
+    if let Some(next) = next.map(id::time) {
+        let _ = writeln!(lines, "{subject}: the version from {next} stays; remove it with --effective-at {next}");
+    }
+}
+
+/// `elsewhere` are the scopes in which there is something.
+fn not_registered(subject: &Subject, elsewhere: &BTreeSet<Clusters>) -> Usage {
+    let anywhere = if subject.clusters == Clusters::Any { " in any cluster" } else { "" };
+    let flags: Vec<String> = elsewhere
+        .iter()
+        .map(|clusters| match clusters {
+            Clusters::Any => "no --cluster".to_owned(),
+            clusters => format!("--cluster {clusters}"),
+        })
+        .collect();
+    let expected = match flags.is_empty() {
+        true => "see pedwatch ped list".to_owned(),
+        false => format!("expected {}", flags.join(" or ")),
+    };
+    Usage(format!("nothing is registered for {subject}{anywhere}; {expected}"))
 }
 
 fn registration(Located { ped, file, .. }: Located, args: &Register, now: DateTime<Utc>) -> Registration {
@@ -173,40 +320,72 @@ fn registration(Located { ped, file, .. }: Located, args: &Register, now: DateTi
     }
 }
 
-/// The versions by whose limits writes are judged now, of each scope its own.
-fn in_force(versions: Vec<Version>, now: DateTime<Utc>) -> Vec<Version> {
-    let limits = Limits::new(&versions);
-    let is_in_force =
-        |version: &Version| limits.of_scope(&version.subject, now).is_some_and(|limit| limit.limit_id == version.id);
-    history(versions).into_iter().filter(is_in_force).collect()
+/// Versions and where they stand now. All those of a scope are among them.
+fn with_standings(versions: Vec<Version>) -> Vec<(Version, Standing)> {
+    let standings = standings(&versions, Utc::now());
+    versions.into_iter().zip(standings).collect()
 }
 
-fn print(mut versions: Vec<Version>, output: &Output) -> Result<()> {
+/// Whether a version is what there is now of its scope, or an exception that is to come.
+fn is_listed(version: &Version, standing: Standing) -> bool {
+    match standing {
+        Standing::InForce | Standing::BelowException => true,
+        Standing::ToCome => version.until.is_some(),
+        Standing::Ended | Standing::Withdrawn | Standing::Replaced => false,
+    }
+}
+
+fn print(mut versions: Vec<(Version, Standing)>, output: &Output, screen: Screen) -> Result<()> {
     if !output.environment {
-        versions = versions.into_iter().map(Version::without_environment).collect();
+        let hidden = |(version, standing): (Version, _)| (version.without_environment(), standing);
+        versions = versions.into_iter().map(hidden).collect();
     }
-    if output.format != Format::Table {
-        let rows: Vec<DeploymentConfig> = versions.iter().map(DeploymentConfig::from).collect();
-        return report::rows(&rows, output.format);
+    if output.format != RowsFormat::Table {
+        let object = |(version, standing): &(Version, Standing)| {
+            let mut object = row::json(&DeploymentConfig::from(version));
+            object.insert("standing".to_owned(), standing.as_str().into());
+            object.into()
+        };
+        let mut names = report::names::<DeploymentConfig>();
+        names.push("standing");
+        return report::objects(&names, &versions.iter().map(object).collect::<Vec<_>>(), output.format);
     }
-    let headings = ["deployment", "cluster", "owner", "from", "max", "initial", "by", "why", "what changed"];
-    let mut table = report::Table::new(&headings);
-    for version in versions {
-        let Version { subject, terms, .. } = version;
-        table.add_row([
-            format!("{}/{}", subject.namespace, subject.deployment),
-            match &subject.clusters {
-                Clusters::Any => "any".to_owned(),
-                clusters => clusters.to_string(),
-            },
-            terms.owner.clone(),
-            report::short(version.effective_at),
-            terms.max_replicas.map_or_else(|| "retired".to_owned(), |max| max.to_string()),
-            version.initial_max_replicas.to_string(),
-            version.updated_by.clone(),
-            version.reason.clone().unwrap_or_default(),
-            version.change.as_ref().map_or_else(|| "first version".to_owned(), ToString::to_string),
-        ]);
+    let mut table = Table::new([
+        Column::new("deployment"),
+        Column::new("cluster").named(),
+        Column::new("owner"),
+        Column::new("from").named(),
+        Column::new("until").named(),
+        Column::new("max").named(),
+        Column::new("initial").named(),
+        Column::new("standing").named(),
+        Column::new("by").named(),
+        Column::new("why").named().prose(),
+        Column::new("what changed").prose(),
+    ]);
+    for (version, standing) in versions {
+        table.add_row(cells(&version, standing));
     }
-    report::text(&format!("{table}\n"))
+    report::table(&table, screen)
+}
+
+fn cells(version: &Version, standing: Standing) -> [String; 11] {
+    let Version { subject, terms, .. } = version;
+    let first = if version.until.is_some() { "an exception" } else { "first version" };
+    [
+        format!("{}/{}", subject.namespace, subject.deployment),
+        match &subject.clusters {
+            Clusters::Any => "any".to_owned(),
+            clusters => clusters.to_string(),
+        },
+        terms.owner.clone(),
+        report::short(version.effective_at),
+        version.until.map(report::short).unwrap_or_default(),
+        terms.max_replicas.map_or_else(|| "retired".to_owned(), |max| max.to_string()),
+        version.initial_max_replicas.to_string(),
+        standing.to_string(),
+        version.updated_by.clone(),
+        version.reason.clone().unwrap_or_default(),
+        version.change.as_ref().map_or_else(|| first.to_owned(), ToString::to_string),
+    ]
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use toml::de::DeTable;
 use toml::{Table, Value};
 
-use super::raw::Raw;
+use super::raw::{Faults, Raw, SECRETS, named_sections};
 use super::{ConfigError, ENV_PREFIX};
 use crate::telemetry::redact;
 
@@ -16,7 +17,7 @@ pub fn keys() -> Vec<String> {
 
 /// The variable that overrides a key.
 pub fn env_name(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase())
+    format!("{ENV_PREFIX}{}", key.replace('.', "__").replace('-', "_").to_uppercase())
 }
 
 pub(super) fn defaults() -> Table {
@@ -24,13 +25,78 @@ pub(super) fn defaults() -> Table {
     Table::try_from(Raw::default()).unwrap_or_default()
 }
 
-/// Parses the file strictly on its own first, because only then can an error point at its line.
-pub(super) fn read_file(path: &Path) -> Result<Table, ConfigError> {
+/// The values in a file by their keys. Those that do not fit are left out, each with its fault.
+///
+/// # Errors
+/// [`ConfigError`] when it cannot be read, or is not TOML.
+pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<BTreeMap<String, Value>, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let refuse = |error: toml::de::Error| ConfigError::File { path: path.to_owned(), message: error.to_string() };
-    toml::from_str::<Raw>(&text).map_err(refuse)?;
-    toml::from_str(&text).map_err(refuse)
+    let refuse = |message: String| ConfigError::File { path: path.to_owned(), message };
+    let table: Table = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let places = DeTable::parse(&text).map_err(|error| refuse(error.to_string()))?;
+    let mut values = flatten(&table);
+    values.retain(|key, value| {
+        let fault = misfit(key, value);
+        faults.0.extend(fault.iter().map(|why| {
+            let at = start(places.get_ref(), key).unwrap_or(0);
+            let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+            refuse(format!("line {line}: {key}: {why}"))
+        }));
+        // A section without any key says nothing, unless it has a name.
+        fault.is_none() && (!value.is_table() || is_named_section(key))
+    });
+    Ok(values)
+}
+
+/// Whether a key is that of a whole section with a name, such as `clusters.prod_1`.
+fn is_named_section(key: &str) -> bool {
+    let is_known = |section: &str| named_sections().iter().any(|(known, _)| *known == section);
+    key.split_once('.').is_some_and(|(section, name)| is_known(section) && !name.contains('.'))
+}
+
+/// Gives each section that has a name the keys that it leaves out, and tells which keys they have in all.
+pub(super) fn complete(table: &mut Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (section, defaults) in named_sections() {
+        let Some(Value::Table(named)) = table.get_mut(section) else { continue };
+        for (name, of_it) in named.iter_mut() {
+            let Value::Table(of_it) = of_it else { continue };
+            for (key, value) in &defaults {
+                of_it.entry(key).or_insert_with(|| value.clone());
+                keys.push(format!("{section}.{name}.{key}"));
+            }
+        }
+    }
+    keys
+}
+
+/// The key that a variable names, and what it is by default.
+fn named_by(variable: &str) -> Option<(String, Value)> {
+    let known = flatten(&defaults()).into_iter().find(|(key, _)| env_name(key) == variable);
+    known.or_else(|| {
+        let path = variable.strip_prefix(ENV_PREFIX)?.to_lowercase();
+        let (section, path) = path.split_once("__")?;
+        let (name, _) = path.split_once("__")?;
+        let (section, defaults) = named_sections().into_iter().find(|(known, _)| *known == section)?;
+        let mut keys = defaults.into_iter().map(|(key, value)| (format!("{section}.{name}.{key}"), value));
+        keys.find(|(key, _)| env_name(key) == variable)
+    })
+}
+
+/// Why a value is not one of this key; by itself, so that each has its own fault.
+fn misfit(key: &str, value: &Value) -> Option<String> {
+    let mut alone = Table::new();
+    set(&mut alone, key, value.clone());
+    alone.try_into::<Raw>().err().map(|error| error.message().to_owned())
+}
+
+/// Where a key stands in a file, in bytes from its beginning: its last part, as far as that is there.
+fn start(table: &DeTable<'_>, key: &str) -> Option<usize> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let (name, value) = table.iter().find(|(name, _)| name.get_ref() == first)?;
+    let inner = rest.and_then(|rest| start(value.get_ref().as_table()?, rest));
+    inner.or(Some(name.span().start))
 }
 
 /// Keys of older releases that do nothing any more.
@@ -42,9 +108,11 @@ pub(super) fn may_be_a_key(variable: &str) -> bool {
         && !RETIRED.iter().any(|key| env_name(key) == variable)
 }
 
-/// A value as TOML, without secrets.
-pub(super) fn shown(value: &Value) -> String {
+/// The value of a key as TOML, without secrets.
+pub(super) fn shown(key: &str, value: &Value) -> String {
+    let is_secret = key.starts_with("receivers.") && SECRETS.iter().any(|name| key.rsplit('.').next() == Some(name));
     match value {
+        Value::String(text) if is_secret && !text.is_empty() => "(hidden)".to_owned(),
         Value::String(text) => {
             Value::String(if text.contains("://") { redact::url(text) } else { text.clone() }).to_string()
         }
@@ -55,34 +123,33 @@ pub(super) fn shown(value: &Value) -> String {
 /// Sets the key that a variable names to what it says, and checks that it still fits.
 pub(super) fn override_from(variable: &str, text: &str, table: &mut Table) -> Result<String, ConfigError> {
     let refuse = |message: String| ConfigError::Environment { variable: variable.to_owned(), message };
-    let key = keys()
-        .into_iter()
-        .find(|key| env_name(key) == variable)
+    // What the file names by itself, such as a price by its date, has a variable too.
+    let of_the_file = flatten(table).into_iter().find(|(key, _)| env_name(key) == variable);
+    let (key, default) = of_the_file
+        .or_else(|| named_by(variable))
         .ok_or_else(|| refuse("no such key; `pedwatch config check` lists the variables there are".to_owned()))?;
-    let value = match flatten(table).get(&key) {
-        Some(Value::Integer(_)) => {
-            text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number"))
-        }
-        Some(Value::Boolean(_)) => {
+    let value = match default {
+        Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number")),
+        Value::Boolean(_) => {
             text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is neither true nor false"))
         }
-        Some(Value::Array(_)) => {
+        Value::Array(_) => {
             Ok(Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect()))
         }
         _ => Ok(Value::from(text)),
     }
     .map_err(refuse)?;
+    misfit(&key, &value).map_or(Ok(()), |why| Err(refuse(why)))?;
     set(table, &key, value);
-    table.clone().try_into::<Raw>().map_err(|error| refuse(error.message().to_owned()))?;
     Ok(key)
 }
 
-/// Dotted keys and their values; tables are what is between the dots.
+/// Dotted keys and their values; tables are what is between the dots, unless they are empty.
 pub(super) fn flatten(table: &Table) -> BTreeMap<String, Value> {
     let mut flat = BTreeMap::new();
     for (name, value) in table {
         match value {
-            Value::Table(inner) => {
+            Value::Table(inner) if !inner.is_empty() => {
                 flat.extend(flatten(inner).into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
             }
             value => {
@@ -112,6 +179,7 @@ pub(super) fn platform(variable: &str, text: &str) -> Result<Vec<(&'static str, 
     Ok(match variable {
         "BIGQUERY_EMULATOR_HOST" => vec![("bigquery.endpoint", url()), ("bigquery.anonymous", true.into())],
         "PUBSUB_EMULATOR_HOST" => vec![("pull.endpoint", url()), ("pull.anonymous", true.into())],
+        "FIRESTORE_EMULATOR_HOST" => vec![("firestore.endpoint", url()), ("firestore.anonymous", true.into())],
         "PORT" => {
             let refuse = |_| ConfigError::Environment {
                 variable: variable.to_owned(),

@@ -3,14 +3,25 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
-use super::{Config, ConfigError, Origin};
+use super::{Config, Origin};
 use crate::telemetry::LogFormat;
+use billing::RawBilling;
+pub(super) use check::Faults;
+use cluster::{RawCluster, RawGke, RawSnapshot};
+use comparison::RawComparison;
+pub(super) use notify::SECRETS;
+use notify::{RawFirestore, RawNotify, RawReceiver, RawRoute};
 use policy::{RawActors, RawPlatform, RawRules, RawScope};
-use source::{RawPull, RawPush};
+use source::{RawBackfill, RawPull, RawPush};
 use store::{RawBigQuery, RawConsumer, RawStore};
 
+mod billing;
 mod check;
+mod cluster;
+mod comparison;
+mod notify;
 mod policy;
 mod source;
 mod store;
@@ -22,12 +33,34 @@ pub(super) struct Raw {
     actors: RawActors,
     scope: RawScope,
     rules: RawRules,
+    comparison: RawComparison,
     store: RawStore,
     bigquery: RawBigQuery,
     consumer: RawConsumer,
     push: RawPush,
     pull: RawPull,
+    backfill: RawBackfill,
+    billing: RawBilling,
+    snapshot: RawSnapshot,
+    gke: RawGke,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    clusters: BTreeMap<String, RawCluster>,
+    notify: RawNotify,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    receivers: BTreeMap<String, RawReceiver>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<RawRoute>,
+    firestore: RawFirestore,
     log: RawLog,
+}
+
+/// Sections of which there may be several, each with a name, and what each has by default.
+pub(super) fn named_sections() -> [(&'static str, Table); 2] {
+    // As all defaults, plain values.
+    [
+        ("clusters", Table::try_from(RawCluster::default()).unwrap_or_default()),
+        ("receivers", Table::try_from(RawReceiver::default()).unwrap_or_default()),
+    ]
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,17 +76,29 @@ impl Default for RawLog {
 }
 
 impl Raw {
-    pub(super) fn validate(self, origins: BTreeMap<String, (String, Origin)>) -> Result<Config, ConfigError> {
-        Ok(Config {
-            policy: policy::policy(&self.platform, &self.actors, &self.scope, &self.rules)?,
-            store: self.store.validate()?,
-            bigquery: self.bigquery.validate()?,
-            consumer: self.consumer.validate()?,
-            push: self.push.validate()?,
-            pull: self.pull.validate()?,
+    /// The configuration that it says. It is valid where no fault is added.
+    pub(super) fn validate(self, origins: BTreeMap<String, (String, Origin)>, faults: &mut Faults) -> Config {
+        let receivers = notify::receivers(self.receivers, &origins, faults);
+        Config {
+            ledger: self.notify.ledger(faults),
+            notify: self.notify.validate(receivers, self.routes, faults),
+            firestore: self.firestore.validate(faults),
+            policy: policy::policy(&self.platform, &self.actors, &self.scope, &self.rules, faults),
+            thresholds: self.comparison.validate(faults),
+            store: self.store.validate(faults),
+            bigquery: self.bigquery.validate(faults),
+            consumer: self.consumer.validate(faults),
+            push: self.push.validate(faults),
+            pull: self.pull.validate(faults),
+            backfill: self.backfill.validate(faults),
+            prices: self.billing.validate(faults),
+            snapshot: self.snapshot.validate(faults),
+            gke: self.gke.validate(faults),
+            clusters: cluster::clusters(self.clusters, faults),
             log_format: self.log.format,
+            file: None,
             origins,
             ignored: Vec::new(),
-        })
+        }
     }
 }

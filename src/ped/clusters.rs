@@ -13,6 +13,14 @@ pub struct Cluster<'c> {
     pub name: &'c str,
 }
 
+/// Its path, as Google Cloud names it.
+impl fmt::Display for Cluster<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cluster { project, location, name } = self;
+        write!(f, "projects/{project}/locations/{location}/clusters/{name}")
+    }
+}
+
 /// A scope of clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Clusters {
@@ -48,6 +56,12 @@ impl Clusters {
         Some(Clusters::One { project, location, name })
     }
 
+    /// Only this cluster.
+    pub fn one(Cluster { project, location, name }: Cluster<'_>) -> Self {
+        let [project, location, name] = [project, location, name].map(str::to_owned);
+        Clusters::One { project, location, name }
+    }
+
     /// Whether a cluster is among them.
     pub fn hold(&self, cluster: Cluster<'_>) -> bool {
         match self {
@@ -76,9 +90,7 @@ impl fmt::Display for Clusters {
         match self {
             Clusters::Any => Ok(()),
             Clusters::Named(name) => f.write_str(name),
-            Clusters::One { project, location, name } => {
-                write!(f, "projects/{project}/locations/{location}/clusters/{name}")
-            }
+            Clusters::One { project, location, name } => Cluster { project, location, name }.fmt(f),
         }
     }
 }

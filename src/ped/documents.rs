@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use saphyr::{MarkedYaml, YamlLoader};
-use saphyr_parser::{Event, Parser, ScanError, SpannedEventReceiver, StrInput};
+use saphyr_parser::{Event, Marker, Parser, ScanError, SpannedEventReceiver, StrInput};
+
+use super::Place;
 
 /// Longest document, with everything that its aliases stand for. A PED has some hundred bytes; Kubernetes itself takes no
 /// object above 1.5 MiB.
@@ -17,16 +19,20 @@ const DEPTH_MAX: usize = 64;
 
 /// Why a document cannot be loaded, nor what is behind it.
 pub(super) struct Unreadable {
-    /// The line, from 1.
-    pub(super) line: usize,
+    pub(super) place: Place,
     /// What it is and what would be right.
     pub(super) message: String,
 }
 
 impl From<&ScanError> for Unreadable {
     fn from(error: &ScanError) -> Self {
-        Unreadable { line: error.marker().line(), message: format!("is not YAML: {}", error.info()) }
+        Unreadable { place: at(error.marker()), message: format!("is not YAML: {}", error.info()) }
     }
+}
+
+/// The place that a marker marks; it counts columns from 0.
+pub(super) fn at(marker: &Marker) -> Place {
+    Place { line: marker.line(), column: marker.col() + 1 }
 }
 
 /// Reads documents one by one; ends behind the first that cannot be loaded.
@@ -46,8 +52,8 @@ impl<'t> Documents<'t> {
         let mut size = Size::default();
         for event in self.parser.by_ref() {
             let (event, span) = event.map_err(|error| Unreadable::from(&error))?;
-            let line = span.start.line();
-            size.add(&event).map_err(|message| Unreadable { line, message })?;
+            let place = at(&span.start);
+            size.add(&event).map_err(|message| Unreadable { place, message })?;
             let is_end = event == Event::DocumentEnd;
             loader.on_event(event, span);
             if let Some(error) = loader.error() {

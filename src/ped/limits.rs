@@ -125,6 +125,18 @@ impl Limits {
         in_force.min_by_key(|(breadth, _)| *breadth).map(|(_, limit)| limit)
     }
 
+    /// Namespace and name of each Deployment that has a limit in a cluster at a time, in no particular order.
+    pub fn in_force<'l>(
+        &'l self,
+        cluster: Cluster<'l>,
+        time: DateTime<Utc>,
+    ) -> impl Iterator<Item = (&'l str, &'l str)> {
+        let names = self.namespaces.iter().flat_map(|(namespace, known)| {
+            known.keys().map(move |deployment| (namespace.as_str(), deployment.as_str()))
+        });
+        names.filter(move |(namespace, deployment)| self.at(cluster, namespace, deployment, time).is_some())
+    }
+
     /// The limit that a scope has of its own at a time.
     pub fn of_scope(&self, subject: &Subject, time: DateTime<Utc>) -> Option<&Limit> {
         let scopes = self.scopes(&subject.namespace, &subject.deployment);
@@ -200,7 +212,7 @@ pub(super) fn last_registered(mut claims: Vec<Claim>) -> BTreeMap<DateTime<Utc>,
 }
 
 /// When an exception ends: as it says, or when its scope is retired; `None` for one that never holds.
-fn end_of(exception: &Claim, versions: &BTreeMap<DateTime<Utc>, Claim>) -> Option<DateTime<Utc>> {
+pub(super) fn end_of(exception: &Claim, versions: &BTreeMap<DateTime<Utc>, Claim>) -> Option<DateTime<Utc>> {
     use std::ops::Bound::{Excluded, Unbounded};
     exception.max_replicas?;
     let until = exception.until.filter(|until| *until > exception.effective_at)?;

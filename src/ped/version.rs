@@ -1,4 +1,4 @@
-//! A registered version of a PED, and the one that a registration adds.
+//! A registered version of a PED, and those that a registration adds.
 //!
 //! Versions are appended and never negotiated: whatever depends on their order is derived from all of them when it is
 //! asked for. What a version says of its order is only what was known when it was registered.
@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Duration, SubsecRound, Utc};
 use serde_json::Value as Json;
 
+use super::exceptions::{Change, Exceptions};
 use super::limits::{self, Claim};
 use super::{Ped, Subject, Terms};
 use crate::id;
@@ -80,70 +81,163 @@ pub struct Registration {
     pub source: Option<String>,
 }
 
-/// What each registration adds to the versions known, in their order; `None` where there is nothing to register.
-pub fn additions(registrations: Vec<Registration>, known: Vec<Version>) -> Vec<Option<Version>> {
-    let mut subjects: HashMap<Subject, Vec<Version>> = HashMap::new();
-    for version in known {
-        subjects.entry(version.subject.clone()).or_default().push(version);
+/// What a registration adds to the versions known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Addition {
+    /// The version; `None` where it would say nothing new.
+    pub version: Option<Version>,
+    /// The exceptions that are new, and those that are withdrawn: these end earlier than they did, or before they begin.
+    pub exceptions: Vec<Version>,
+}
+
+impl Addition {
+    /// All of it.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.version.iter().chain(&self.exceptions)
     }
-    let mut added: HashMap<Subject, i64> = HashMap::new();
+}
+
+/// What is known of one subject, and what was added to it.
+#[derive(Default)]
+struct Known {
+    versions: Vec<Version>,
+    exceptions: Exceptions,
+    added: i64,
+}
+
+/// What each registration adds to the versions known, in their order. Of what they say of exceptions, only what holds
+/// behind the last of them is added, so that registering the same ones again adds nothing.
+pub fn additions(registrations: &[Registration], known: Vec<Version>) -> Vec<Addition> {
+    let mut subjects: HashMap<Subject, Known> = HashMap::new();
+    for version in known {
+        subjects.entry(version.subject.clone()).or_default().versions.push(version);
+    }
+    for known in subjects.values_mut() {
+        known.exceptions = Exceptions::of(&known.versions);
+    }
     let mut additions = Vec::with_capacity(registrations.len());
-    for registration in registrations {
-        let subject = &registration.ped.subject;
-        let versions = subjects.entry(subject.clone()).or_default();
-        let before = added.entry(subject.clone()).or_default();
+    for (number, registration) in registrations.iter().enumerate() {
+        let known = subjects.entry(registration.ped.subject.clone()).or_default();
+        known.exceptions.apply(number, registration);
         // What is registered together has an order too.
-        let registered_at = registration.now + Duration::microseconds(*before);
-        let next = registration.next(versions, registered_at);
-        if let Some(version) = &next {
-            *before += 1;
-            versions.push(version.clone());
+        let version = registration.next(&known.versions, registration.now + Duration::microseconds(known.added));
+        if let Some(version) = &version {
+            known.added += 1;
+            known.versions.push(version.clone());
         }
-        additions.push(next);
+        additions.push(Addition { version, exceptions: Vec::new() });
+    }
+    for Known { versions, exceptions, .. } in subjects.into_values() {
+        for change in exceptions.changes() {
+            if let (Some(registration), Some(addition)) = (registrations.get(change.by), additions.get_mut(change.by)) {
+                addition.exceptions.push(registration.exception(change, &versions));
+            }
+        }
     }
     additions
 }
 
 impl Registration {
     /// The version to append, given those of the same subject; `None` when it would say nothing new.
-    fn next(self, known: &[Version], registered_at: DateTime<Utc>) -> Option<Version> {
+    fn next(&self, known: &[Version], registered_at: DateTime<Utc>) -> Option<Version> {
         // What every store keeps, so that a version read back is the one that was appended.
-        let (effective_at, registered_at) = (self.effective_at.trunc_subsecs(6), registered_at.trunc_subsecs(6));
+        let effective_at = self.effective_at.trunc_subsecs(6);
+        let Ped { subject, terms, .. } = &self.ped;
         let versions = || known.iter().filter(|version| version.until.is_none());
         let before = versions().filter(|version| version.effective_at <= effective_at).max_by_key(|v| v.order());
-        let is_unchanged = before.is_some_and(|before| before.terms == self.ped.terms);
+        let is_unchanged = before.is_some_and(|before| before.terms == *terms);
         let is_last = versions().all(|version| version.effective_at <= effective_at);
         let is_said = before.is_some_and(|before| before.effective_at == effective_at);
-        if is_unchanged && !self.explicit && (is_last || is_said) {
+        if is_unchanged && (is_said || is_last && !self.explicit) {
             return None;
         }
-        let Ped { subject, terms } = self.ped;
-        let initial =
-            initial(known.iter().filter(|version| version.effective_at < effective_at)).or(terms.max_replicas);
-        let content = terms.json();
-        Some(Version {
-            id: id::id(&[
-                &subject.clusters.to_string(),
-                &subject.namespace,
-                &subject.deployment,
-                &id::time(effective_at),
-                &content.to_string(),
-                &id::time(registered_at),
-                &self.updated_by,
-            ]),
+        let draft = Draft {
+            subject,
             effective_at,
             until: None,
             registered_at,
-            initial_max_replicas: initial.unwrap_or_default(),
+            terms: terms.clone(),
+            before: before.map(|before| &before.terms),
+            updated_by: &self.updated_by,
+            reason: self.reason.clone(),
+            source: self.source.clone(),
+        };
+        Some(draft.finish(known))
+    }
+
+    /// The row of an exception.
+    fn exception(&self, change: Change, known: &[Version]) -> Version {
+        let Change { from, held, registered_after, .. } = change;
+        let terms = Terms { owner: held.owner, max_replicas: Some(held.max_replicas), ..self.ped.terms.clone() };
+        let draft = Draft {
+            subject: &self.ped.subject,
+            effective_at: from,
+            until: Some(held.until),
+            registered_at: registered_after.unwrap_or(self.now).max(self.now),
+            terms,
+            before: Some(&self.ped.terms),
+            updated_by: &self.updated_by,
+            reason: held.reason,
+            source: self.source.clone(),
+        };
+        draft.finish(known)
+    }
+}
+
+/// A version without what follows from the rest.
+pub(super) struct Draft<'d> {
+    pub(super) subject: &'d Subject,
+    pub(super) effective_at: DateTime<Utc>,
+    pub(super) until: Option<DateTime<Utc>>,
+    pub(super) registered_at: DateTime<Utc>,
+    pub(super) terms: Terms,
+    /// What the version before says.
+    pub(super) before: Option<&'d Terms>,
+    pub(super) updated_by: &'d str,
+    pub(super) reason: Option<String>,
+    pub(super) source: Option<String>,
+}
+
+impl Draft<'_> {
+    /// The version, given those of the same subject.
+    pub(super) fn finish(self, known: &[Version]) -> Version {
+        let Draft { subject, effective_at, until, terms, .. } = self;
+        let registered_at = self.registered_at.trunc_subsecs(6);
+        let earlier = known.iter().filter(|version| version.effective_at < effective_at);
+        let content = terms.json();
+        Version {
+            id: identity(subject, effective_at, until, &content, registered_at, self.updated_by),
+            effective_at,
+            until,
+            registered_at,
+            initial_max_replicas: initial(earlier).or(terms.max_replicas).unwrap_or_default(),
             created_at: known.iter().map(|version| version.created_at).min().unwrap_or(registered_at),
-            change: before.map(|before| change(&before.terms.json(), &content)),
-            updated_by: self.updated_by,
+            change: self.before.map(|before| change(&before.json(), &content)),
+            updated_by: self.updated_by.to_owned(),
             reason: self.reason,
             source: self.source,
-            subject,
+            subject: subject.clone(),
             terms,
-        })
+        }
     }
+}
+
+fn identity(
+    subject: &Subject,
+    effective_at: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
+    content: &Json,
+    registered_at: DateTime<Utc>,
+    updated_by: &str,
+) -> String {
+    let (clusters, content) = (subject.clusters.to_string(), content.to_string());
+    let (effective_at, registered_at) = (id::time(effective_at), id::time(registered_at));
+    let until = until.map(id::time);
+    let mut parts =
+        vec![&*clusters, &subject.namespace, &subject.deployment, &effective_at, &content, &registered_at, updated_by];
+    // Versions have the ids that they always had.
+    parts.extend(until.as_deref());
+    id::id(&parts)
 }
 
 /// The earliest maximum among versions of one subject.

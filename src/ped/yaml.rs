@@ -1,4 +1,4 @@
-//! Reading a PED file: every fault with its line, none hidden behind another.
+//! Reading a PED file: every fault with its place, none hidden behind another.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -7,17 +7,22 @@ use std::path::Path;
 use saphyr::{MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Value as Json};
 
-use super::documents::Documents;
-use super::{Clusters, FAULTS_MAX, Fault, Located, Ped, Subject, Terms, quantity};
+use super::documents::{self, Documents};
+use super::{Clusters, Exception, FAULTS_MAX, Fault, Located, Ped, Place, Subject, Terms, quantity};
+
+mod exceptions;
 
 const API_VERSION: &str = "pedwatch/v1";
 const KIND: &str = "Ped";
 
 /// Longest name of a Deployment (a DNS subdomain); a namespace has at most 63 characters.
-const NAME_MAX: usize = 253;
+pub(super) const NAME_MAX: usize = 253;
 
 /// Longest name of a cluster: <https://cloud.google.com/kubernetes-engine/docs/reference/rest/v1/projects.locations.clusters>.
 const CLUSTER_MAX: usize = 40;
+
+/// The keys of `spec`.
+const SPEC: [&str; 7] = ["minReplicas", "maxReplicas", "exceptions", "image", "resources", "environment", "volumes"];
 
 /// How much is quoted of one value.
 const QUOTED_CHARS: usize = 64;
@@ -28,21 +33,21 @@ const OTHER_QUOTED_CHARS: usize = 80;
 /// Reads one file, which may hold several documents. A document with a fault gives no PED.
 pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Located>, Vec<Fault>) {
     let (mut located, mut faults) = (Vec::new(), Vec::new());
-    let fault = |line, message| Fault { file: file.to_owned(), line, key: String::new(), message };
+    let fault = |place, message| Fault { file: file.to_owned(), place, key: String::new(), message };
     let mut is_empty = true;
     for document in Documents::new(text) {
         is_empty = false;
         let document = match document {
             Ok(document) => document,
             Err(unreadable) => {
-                faults.push(fault(unreadable.line, unreadable.message));
+                faults.push(fault(unreadable.place, unreadable.message));
                 break;
             }
         };
         let mut reader = Reader { file, platform, quoted_until: OTHER_QUOTED_CHARS, faults: Vec::new() };
         let ped = reader.ped(&document);
         match (ped, reader.faults.is_empty()) {
-            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), line: line_of(&document) }),
+            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), place: place_of(&document) }),
             _ => faults.extend(reader.faults),
         }
         if faults.len() >= FAULTS_MAX {
@@ -50,15 +55,15 @@ pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Lo
         }
     }
     if is_empty {
-        faults.push(fault(1, "is empty; expected a document of kind Ped".to_owned()));
+        faults.push(fault(Place::BEGIN, "is empty; expected a document of kind Ped".to_owned()));
     }
     (located, faults)
 }
 
 type Node<'n> = MarkedYaml<'n>;
 
-fn line_of(node: &Node<'_>) -> usize {
-    node.span.start.line()
+fn place_of(node: &Node<'_>) -> Place {
+    documents::at(&node.span.start)
 }
 
 /// One document's faults, and the ways to read a value that add to them.
@@ -73,8 +78,8 @@ struct Reader<'r> {
 /// A mapping under reading: its keys are taken out one by one, and what is left is unknown.
 struct Section<'s, 'n> {
     key: String,
-    line: usize,
-    entries: BTreeMap<String, (usize, &'s Node<'n>)>,
+    place: Place,
+    entries: BTreeMap<String, (Place, &'s Node<'n>)>,
 }
 
 impl<'s, 'n> Section<'s, 'n> {
@@ -89,8 +94,8 @@ impl<'s, 'n> Section<'s, 'n> {
 }
 
 impl Reader<'_> {
-    fn fault(&mut self, line: usize, key: impl Into<String>, message: impl Into<String>) {
-        self.faults.push(Fault { file: self.file.to_owned(), line, key: key.into(), message: message.into() });
+    fn fault(&mut self, place: Place, key: impl Into<String>, message: impl Into<String>) {
+        self.faults.push(Fault { file: self.file.to_owned(), place, key: key.into(), message: message.into() });
     }
 
     /// `None` only with a fault.
@@ -113,8 +118,8 @@ impl Reader<'_> {
         self.nothing_else(top, &["apiVersion", "kind", "metadata", "spec"]);
         let identity = metadata.and_then(|node| self.metadata(node));
         let spec = spec.and_then(|node| self.spec(node));
-        let ((subject, owner), terms) = (identity?, spec?);
-        Some(Ped { subject, terms: Terms { owner, ..terms } })
+        let ((subject, owner), (terms, exceptions)) = (identity?, spec?);
+        Some(Ped { subject, terms: Terms { owner, ..terms }, exceptions })
     }
 
     fn metadata(&mut self, node: &Node<'_>) -> Option<(Subject, String)> {
@@ -138,13 +143,13 @@ impl Reader<'_> {
         if read.is_none() {
             let wanted = "expected a cluster's name, at most 40 lower-case letters, digits, '-' and '.', or \
                           projects/PROJECT/locations/LOCATION/clusters/NAME";
-            self.fault(line_of(node), "metadata.cluster", format!("is {}; {wanted}", self.shown(node)));
+            self.fault(place_of(node), "metadata.cluster", format!("is {}; {wanted}", self.shown(node)));
         }
         read
     }
 
-    /// The [`Terms`], whose owner is still to come.
-    fn spec(&mut self, node: &Node<'_>) -> Option<Terms> {
+    /// The [`Terms`], whose owner is still to come, and the exceptions.
+    fn spec(&mut self, node: &Node<'_>) -> Option<(Terms, Vec<Exception>)> {
         let mut section = self.section("spec", node)?;
         let min = section.take("minReplicas").map(|node| (node, self.replicas("spec.minReplicas", node)));
         let max = self.required(&mut section, "maxReplicas", "the most replicas wanted");
@@ -153,26 +158,22 @@ impl Reader<'_> {
             && min > max
         {
             self.fault(
-                line_of(node),
+                place_of(node),
                 "spec.minReplicas",
                 format!("is {min}, above spec.maxReplicas ({max}); expected at most that"),
             );
         }
+        let min = min.and_then(|(_, min)| min);
+        let exceptions = section.take("exceptions").map(|node| self.exceptions(node, min)).unwrap_or_default();
         let image = section.take("image").and_then(|node| self.text("spec.image", node, "an image reference"));
         let (limits, requests) = section.take("resources").map(|node| self.resources(node)).unwrap_or_default();
         let environment = section.take("environment").map(|node| self.environment(node)).unwrap_or_default();
         let volumes = section.take("volumes").map(|node| self.volumes(node)).unwrap_or_default();
-        self.nothing_else(section, &["minReplicas", "maxReplicas", "image", "resources", "environment", "volumes"]);
-        Some(Terms {
-            owner: String::new(),
-            min_replicas: min.and_then(|(_, min)| min),
-            max_replicas: Some(max?.1?),
-            image,
-            limits,
-            requests,
-            environment,
-            volumes,
-        })
+        self.nothing_else(section, &SPEC);
+        let owner = String::new();
+        let max_replicas = Some(max?.1?);
+        let min_replicas = min;
+        Some((Terms { owner, min_replicas, max_replicas, image, limits, requests, environment, volumes }, exceptions))
     }
 
     fn resources(&mut self, node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -187,9 +188,9 @@ impl Reader<'_> {
                 (value(request), limits.get(name).and_then(|text| value(text).map(|limit| (text, limit))))
                 && asked > limit
             {
-                let line = requests_node.map_or(section.line, line_of);
+                let place = requests_node.map_or(section.place, place_of);
                 self.fault(
-                    line,
+                    place,
                     format!("spec.resources.requests.{}", start_of(name)),
                     format!("is {}, above its limit of {}; expected at most that", start_of(request), start_of(text)),
                 );
@@ -205,12 +206,12 @@ impl Reader<'_> {
         for (name, (_, node)) in section.entries {
             let key = format!("{key}.{}", start_of(&name));
             let Some(text) = scalar_text(node) else {
-                self.fault(line_of(node), key, "is not a quantity; expected one such as 500m, 2 or 4Gi");
+                self.fault(place_of(node), key, "is not a quantity; expected one such as 500m, 2 or 4Gi");
                 continue;
             };
             if quantity::parse(&text).is_none() {
                 self.fault(
-                    line_of(node),
+                    place_of(node),
                     key,
                     format!("is {}; expected a quantity such as 500m, 2 or 4Gi", self.shown(node)),
                 );
@@ -229,7 +230,7 @@ impl Reader<'_> {
                     environment.insert(name, text);
                 }
                 None => self.fault(
-                    line_of(node),
+                    place_of(node),
                     format!("spec.environment.{}", start_of(&name)),
                     "is not a plain value; expected a string",
                 ),
@@ -247,7 +248,7 @@ impl Reader<'_> {
                     volumes.insert(name, volume);
                 }
                 _ => self.fault(
-                    line_of(node),
+                    place_of(node),
                     format!("spec.volumes.{}", start_of(&name)),
                     "is not a volume; expected a mapping, such as {path: /tmp}",
                 ),
@@ -262,7 +263,7 @@ impl Reader<'_> {
         match &node.data {
             YamlData::Value(Scalar::Integer(replicas)) if self.platform.contains(replicas) => Some(*replicas),
             _ => {
-                self.fault(line_of(node), key, format!("is {}; {wanted}", self.shown(node)));
+                self.fault(place_of(node), key, format!("is {}; {wanted}", self.shown(node)));
                 None
             }
         }
@@ -272,7 +273,7 @@ impl Reader<'_> {
         if let Some(node) = self.required(section, name, value)
             && scalar_text(node).as_deref() != Some(value)
         {
-            self.fault(line_of(node), section.path(name), format!("is {}; expected {value}", self.shown(node)));
+            self.fault(place_of(node), section.path(name), format!("is {}; expected {value}", self.shown(node)));
         }
     }
 
@@ -283,7 +284,7 @@ impl Reader<'_> {
         match scalar_text(node).filter(|text| is_name(text, longest)) {
             Some(text) => Some(text),
             None => {
-                self.fault(line_of(node), section.path(name), format!("is {}; {wanted}", self.shown(node)));
+                self.fault(place_of(node), section.path(name), format!("is {}; {wanted}", self.shown(node)));
                 None
             }
         }
@@ -292,7 +293,7 @@ impl Reader<'_> {
     fn text(&mut self, key: &str, node: &Node<'_>, wanted: &str) -> Option<String> {
         let text = scalar_text(node).filter(|text| !text.trim().is_empty());
         if text.is_none() {
-            self.fault(line_of(node), key, format!("is {}; expected {wanted}", self.shown(node)));
+            self.fault(place_of(node), key, format!("is {}; expected {wanted}", self.shown(node)));
         }
         text
     }
@@ -313,36 +314,36 @@ impl Reader<'_> {
     fn required<'s, 'n>(&mut self, section: &mut Section<'s, 'n>, name: &str, wanted: &str) -> Option<&'s Node<'n>> {
         let node = section.take(name);
         if node.is_none() {
-            self.fault(section.line, section.path(name), format!("is missing; expected {wanted}"));
+            self.fault(section.place, section.path(name), format!("is missing; expected {wanted}"));
         }
         node
     }
 
     fn section<'s, 'n>(&mut self, key: &str, node: &'s Node<'n>) -> Option<Section<'s, 'n>> {
         let YamlData::Mapping(mapping) = &node.data else {
-            self.fault(line_of(node), key, format!("is {}; expected a mapping", self.shown(node)));
+            self.fault(place_of(node), key, format!("is {}; expected a mapping", self.shown(node)));
             return None;
         };
         let mut entries = BTreeMap::new();
         for (name, value) in mapping {
             match scalar_text(name) {
                 Some(text) => {
-                    entries.insert(text, (line_of(name), value));
+                    entries.insert(text, (place_of(name), value));
                 }
-                None => self.fault(line_of(name), key, "has a key that is not a plain value"),
+                None => self.fault(place_of(name), key, "has a key that is not a plain value"),
             }
         }
-        Some(Section { key: key.to_owned(), line: line_of(node), entries })
+        Some(Section { key: key.to_owned(), place: place_of(node), entries })
     }
 
     fn nothing_else(&mut self, section: Section<'_, '_>, known: &[&str]) {
-        for (name, (line, _)) in &section.entries {
-            self.fault(*line, section.path(name), format!("is no key of a Ped; expected one of {}", known.join(", ")));
+        for (name, (place, _)) in &section.entries {
+            self.fault(*place, section.path(name), format!("is no key of a Ped; expected one of {}", known.join(", ")));
         }
     }
 }
 
-fn is_name(text: &str, longest: usize) -> bool {
+pub(super) fn is_name(text: &str, longest: usize) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= longest
         && text.starts_with(letter)

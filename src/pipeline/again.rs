@@ -14,7 +14,8 @@ use crate::store::query::{self, Unraised};
 use crate::store::row::{AlertLog, Record, alert_id, written};
 use crate::store::{Appended, Store, StoreError};
 
-/// Raises what stands in these namespaces (in all, where none is named) and was not raised, and returns what is stored.
+/// Raises what stands in these namespaces (in all, where none is named) since a time (ever, without one) and was not raised,
+/// and returns what is stored.
 /// What the store refuses is in quarantine.
 ///
 /// # Errors
@@ -23,9 +24,10 @@ pub async fn judge_again(
     store: &dyn Store,
     policy: &Policy,
     namespaces: &BTreeSet<String>,
+    since: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<Vec<AlertLog>, StoreError> {
-    let unraised = query::unraised(store, namespaces).await?;
+    let unraised = query::unraised(store, namespaces, since).await?;
     let alerts: Vec<AlertLog> = unraised.into_iter().filter_map(|found| alert(found, policy, now)).collect();
     if alerts.is_empty() {
         return Ok(alerts);

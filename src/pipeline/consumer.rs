@@ -6,11 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::incidents::{LimitsNow, Seen, Telling};
 use super::message::Envelope;
 use super::quarantine::{must_be_stored, refusals};
 use super::reader::{Reader, Shared, tell};
@@ -23,10 +26,15 @@ use crate::ped::Deployment;
 use crate::ped::limits::Limits;
 use crate::policy::Policy;
 use crate::store::batch::{Batcher, Batching};
+use crate::store::reach::late_marks;
 use crate::store::row::Record;
 use crate::store::{Store, StoreError, query};
 use crate::telemetry::metrics::{InFlight, Metrics};
-use crate::telemetry::steady::Steady;
+use crate::telemetry::steady::{Recent, Steady};
+
+/// The longest that Pub/Sub keeps a message: what comes after an outage was told to nobody yet. What is older was logged
+/// long ago, and comes from somebody's archive: <https://cloud.google.com/pubsub/docs/subscription-properties>.
+const BACKLOG: TimeDelta = TimeDelta::days(31);
 
 /// What to do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +59,7 @@ pub enum Handled {
 pub fn disposition(handled: &Result<Handled, StoreError>) -> Disposition {
     match handled {
         Ok(_) => Disposition::Ack,
-        Err(StoreError::Transient(_) | StoreError::Permanent(_)) => Disposition::Retry,
+        Err(StoreError::Transient(_) | StoreError::Missing(_) | StoreError::Permanent(_)) => Disposition::Retry,
     }
 }
 
@@ -79,7 +87,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Checks the store, reads the limits, and begins to take messages. Limits that were read longer ago than `limits_for`
-    /// are read again before anything is judged by them.
+    /// are read again before anything is judged by them. Incidents follow where somebody is to be told of them.
     ///
     /// # Errors
     /// [`StoreError`] when the store lacks something, or the limits cannot be read.
@@ -89,12 +97,16 @@ impl Consumer {
         batching: Batching,
         limits_for: Duration,
         metrics: Metrics,
+        telling: Option<Arc<Telling>>,
     ) -> Result<Self, StoreError> {
         store.check().await?;
         let limits = Limits::new(store.claims(None).await?);
         let readings = Readings::new(query::judged_through(&*store).await?, limits_for);
         let batcher = Batcher::new(Arc::clone(&store), batching, metrics.clone());
-        let shared = Arc::new(Shared { pipeline: Pipeline::new(policy, limits), store, metrics, readings });
+        let hurries = AtomicBool::new(false);
+        let (pipeline, told) = (Pipeline::new(policy, limits), Recent::default());
+        let pipeline = if telling.is_some() { pipeline.followed() } else { pipeline };
+        let shared = Arc::new(Shared { pipeline, store, metrics, readings, told, telling, hurries });
         Ok(Consumer {
             reader: Reader::new(Arc::clone(&shared)),
             batcher,
@@ -126,11 +138,11 @@ impl Consumer {
         let alarming = deployments_with_alerts(&assessed);
         if !alarming.is_empty() {
             let begun = Instant::now();
-            self.reader.these(alarming).await?;
+            self.reader.these(alarming.clone()).await?;
             self.shared.metrics.stage("limits", begun.elapsed());
             assessed = self.assess(delivery, now);
         }
-        self.keep(assessed, now).await
+        self.keep(assessed, &alarming, now).await
     }
 
     /// Assesses a message, and takes room for its rows. Who waits for that holds none meanwhile.
@@ -158,11 +170,23 @@ impl Consumer {
         assessed
     }
 
-    async fn keep(&self, assessed: Assessed, now: DateTime<Utc>) -> Result<Handled, StoreError> {
-        let Assessed { ignored, records, due } = assessed;
+    /// Keeps what came of a message; `read` are the Deployments whose limits have just been read for it.
+    async fn keep(
+        &self,
+        assessed: Assessed,
+        read: &BTreeSet<Deployment>,
+        now: DateTime<Utc>,
+    ) -> Result<Handled, StoreError> {
+        let Assessed { ignored, records, seen, due, .. } = assessed;
         if !records.is_empty() {
             self.append(&records, now).await?;
         }
+        for record in &records {
+            if let Record::Event(event) = record {
+                self.shared.metrics.recorded(event.cluster_id(), event.event_time);
+            }
+        }
+        self.follow(&seen, read, now).await?;
         // Behind the append: a reading in between would not find them.
         let mark =
             async |mark| must_be_stored(&self.batcher.append(vec![Record::Watermark(mark)]).await?, "watermarks");
@@ -175,9 +199,34 @@ impl Consumer {
         })
     }
 
+    /// Steps the incidents. Each step is a transaction of the ledger, so whoever waits for this may go away: the message comes
+    /// again, and what was done then changes nothing.
+    async fn follow(&self, seen: &[Seen], read: &BTreeSet<Deployment>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let limits = Fresh { consumer: self, read };
+        if let Some(present) = self.shared.present(now, &limits).filter(|_| !seen.is_empty()) {
+            let begun = Instant::now();
+            present.see(seen).await?;
+            self.shared.metrics.stage("incidents", begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Steps the incidents of which something is due.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger does not work; it is tried again at the next time.
+    pub async fn step_due(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let limits = Fresh { consumer: self, read: &BTreeSet::new() };
+        match self.shared.present(now, &limits) {
+            Some(present) => Ok(present.due().await?),
+            None => Ok(()),
+        }
+    }
+
     async fn append(&self, records: &[Record], now: DateTime<Utc>) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let outcomes = self.batcher.append(records.to_vec()).await?;
+        let mut outcomes = self.batcher.append([records, &late_marks(records, now)].concat()).await?;
+        must_be_stored(&outcomes.split_off(records.len()), "watermarks")?;
         let refusals = refusals(records, &outcomes, now);
         if !refusals.is_empty() {
             must_be_stored(&self.batcher.append(refusals).await?, "quarantine")?;
@@ -209,9 +258,10 @@ impl Consumer {
         for record in records {
             match record {
                 Record::Event(event) => metrics.durable(event.event_time, durable),
-                Record::Alert(alert) => tell(metrics, alert, durable),
+                Record::Alert(alert) => tell(&self.shared, alert, BACKLOG, durable),
                 Record::Quarantine(row) => quarantined = Some(row),
-                Record::Version(_) | Record::Watermark(_) => {}
+                // No message becomes one of the others.
+                _ => {}
             }
         }
         match quarantined {
@@ -232,12 +282,43 @@ impl Consumer {
         self.reader.all(now).await
     }
 
+    /// From now on no alert waits for others to have limits read with it: it is time to stop.
+    ///
+    /// # Errors
+    /// [`StoreError`] when those who wait now have to be redelivered.
+    pub async fn hurry(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.shared.hurries.store(true, Ordering::Relaxed);
+        // For those who wait already.
+        self.reader.if_stale(now).await
+    }
+
     /// As [`Consumer::refresh`], before the end: where something is owed to the next reading.
     ///
     /// # Errors
     /// As [`Consumer::refresh`]; then another instance does it.
     pub async fn finish(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         if self.shared.readings.owe() { self.refresh(now).await } else { Ok(()) }
+    }
+}
+
+/// The limits, which are read again before anybody is told anything by them.
+struct Fresh<'c> {
+    consumer: &'c Consumer,
+    /// Those of these Deployments have just been read.
+    read: &'c BTreeSet<Deployment>,
+}
+
+#[async_trait]
+impl LimitsNow for Fresh<'_> {
+    fn look(&self, find: &mut dyn FnMut(&Limits)) {
+        find(&self.consumer.shared.pipeline.limits());
+    }
+
+    async fn read_again(&self, deployment: &Deployment) -> Result<(), StoreError> {
+        if self.read.contains(deployment) {
+            return Ok(());
+        }
+        self.consumer.reader.these(BTreeSet::from([deployment.clone()])).await
     }
 }
 

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::Pipeline;
 use super::again::judge_again;
 use super::message::Envelope;
+use super::{Pipeline, Tally};
 use crate::audit::DecodeError;
 use crate::id::{self, id};
 use crate::ped::limits::Limits;
@@ -122,12 +122,16 @@ pub fn raw(row: &Quarantine) -> Vec<u8> {
 }
 
 /// What came of feeding quarantine again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fed {
     /// Could be read, or were taken, now.
     pub again: u64,
     /// Could not.
     pub still: u64,
+    /// The namespaces that were written to.
+    pub namespaces: BTreeSet<String>,
+    /// The time of the earliest event.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// Feeds inputs and rows of quarantine again, all or those of these ids, and records what can be read now. They stay there,
@@ -138,7 +142,7 @@ pub struct Fed {
 pub async fn replay(store: &dyn Store, policy: Policy, ids: &[String], now: DateTime<Utc>) -> Result<Fed, StoreError> {
     let pipeline = Pipeline::new(policy, Limits::new(store.claims(None).await?));
     let heads = query::quarantined(store, ids).await?;
-    let (mut fed, mut namespaces) = (Fed::default(), BTreeSet::new());
+    let (mut fed, mut tally) = (Fed::default(), Tally::default());
     query::in_quarantine(store, &heads, async |rows| {
         let mut again = Vec::new();
         for row in rows {
@@ -160,13 +164,14 @@ pub async fn replay(store: &dyn Store, policy: Policy, ids: &[String], now: Date
                 again.extend(records);
             }
         }
-        namespaces.extend(super::append(store, again, now).await?.namespaces);
+        tally.merge(super::append(store, again, now, now).await?);
         Ok::<_, StoreError>(())
     })
     .await?;
-    if !namespaces.is_empty() {
-        judge_again(store, pipeline.policy(), &namespaces, now).await?;
+    if !tally.namespaces.is_empty() {
+        judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await?;
     }
+    (fed.since, fed.namespaces) = (tally.since(), tally.namespaces);
     Ok(fed)
 }
 

@@ -17,6 +17,10 @@ use crate::store::row::Watermark;
 /// judge by limits that it does not read again, so that what it judged by those is in it.
 pub(super) const MARGIN: Duration = Duration::minutes(15);
 
+/// How often one instance looks for what others left who are gone: a third of how long their marks are left alone, as each
+/// look is a query.
+const LOOK_EVERY: Duration = Duration::minutes(5);
+
 /// Since when versions and writes are to be held against each other; `None` for all.
 pub(super) type Since = Option<DateTime<Utc>>;
 
@@ -66,6 +70,8 @@ struct State {
     marked_at: Since,
     /// When limits were last read.
     read_at: Since,
+    /// When marks of others were last looked for.
+    looked_at: Since,
     /// Until when limits have been held against the writes.
     judged_through: Since,
     /// What the watermark says, as far as this instance knows.
@@ -111,6 +117,16 @@ impl Readings {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held leaves a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that the marks of others were looked for, and what was found is judged.
+    pub(super) fn have_looked(&self, now: DateTime<Utc>) {
+        self.state().looked_at = Some(now);
+    }
+
+    /// Whether it is time to look for the marks of others.
+    pub(super) fn is_to_look(&self, now: DateTime<Utc>) -> bool {
+        self.state().looked_at.is_none_or(|looked_at| now - looked_at >= LOOK_EVERY)
     }
 
     /// The open marks of instances that are gone, given the marks that there are.

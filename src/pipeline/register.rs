@@ -1,20 +1,21 @@
-//! Registering PEDs: the versions are appended, and then held against the writes that are there.
+//! Registering and retiring PEDs: the versions are appended, and then held against the writes that are there.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
 use super::again::judge_again;
-use crate::ped::version::{Registration, Version};
+use crate::ped::retirement::{Retired, Retirement};
+use crate::ped::version::{Addition, Registration, Version};
 use crate::policy::Policy;
 use crate::store::row::AlertLog;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, RetireError, Store, StoreError};
 
 /// What came of a registration.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Registered {
-    /// What each PED added, in their order; `None` where there was nothing to register.
-    pub versions: Vec<Option<Version>>,
+    /// What each PED added, in their order.
+    pub additions: Vec<Addition>,
     /// What stands by the versions now, and was not raised.
     pub raised: Vec<AlertLog>,
 }
@@ -32,12 +33,39 @@ pub async fn register(
     registrations: Vec<Registration>,
     now: DateTime<Utc>,
 ) -> Result<Registered, StoreError> {
-    let versions = store::register(store, registrations).await?;
-    let namespaces: BTreeSet<String> =
-        versions.iter().flatten().map(|version| version.subject.namespace.clone()).collect();
-    let raised = match namespaces.is_empty() {
-        true => Vec::new(),
-        false => judge_again(store, policy, &namespaces, now).await?,
-    };
-    Ok(Registered { versions, raised })
+    let additions = store::register(store, registrations).await?;
+    let raised = judge_by(store, policy, additions.iter().flat_map(Addition::versions), now).await?;
+    Ok(Registered { additions, raised })
+}
+
+/// Retires a PED, and raises what stands without it: what came of it, and what was raised.
+///
+/// # Errors
+/// [`RetireError`] when there is none, or some of it may not be stored; retiring it again is safe.
+pub async fn retire(
+    store: &dyn Store,
+    policy: &Policy,
+    retirement: &Retirement,
+) -> Result<(Retired, Vec<AlertLog>), RetireError> {
+    let retired = store::retire(store, retirement).await?;
+    let raised = judge_by(store, policy, retired.versions.iter(), retirement.now).await?;
+    Ok((retired, raised))
+}
+
+/// Raises what stands in the namespaces of these versions, and was not raised.
+async fn judge_by(
+    store: &dyn Store,
+    policy: &Policy,
+    versions: impl Iterator<Item = &Version>,
+    now: DateTime<Utc>,
+) -> Result<Vec<AlertLog>, StoreError> {
+    let (mut namespaces, mut since) = (BTreeSet::new(), None);
+    for version in versions {
+        namespaces.insert(version.subject.namespace.clone());
+        since = Some(since.map_or(version.effective_at, |since: DateTime<Utc>| since.min(version.effective_at)));
+    }
+    match namespaces.is_empty() {
+        true => Ok(Vec::new()),
+        false => judge_again(store, policy, &namespaces, since, now).await,
+    }
 }

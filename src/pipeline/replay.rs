@@ -1,6 +1,7 @@
 //! Replaying log files: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -55,7 +56,7 @@ pub async fn replay(
     progress: impl Fn(u64),
 ) -> Result<Replayed> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let room = Arc::new(Room { free_bytes: Mutex::new(IN_FLIGHT_BYTES), freed: Condvar::new() });
+    let room = Arc::new(OnItsWay { free_bytes: Mutex::new(IN_FLIGHT_BYTES), freed: Condvar::new() });
     let (chunks, taken) = crossbeam_channel::bounded::<(Chunk, Share)>(cores);
     let (batches, mut assessed) = mpsc::channel::<Batch>(cores);
     // When the writer fails it drops its end of the queue, and the others stop behind it.
@@ -77,6 +78,8 @@ pub async fn replay(
     };
     let decoders: Vec<_> = (0..cores).map(decoder).collect();
     drop((taken, batches));
+    let begun = Instant::now();
+    let at = || now + begun.elapsed();
     let mut tally = Tally::default();
     let (mut records, mut size_bytes) = (Vec::new(), 0);
     while let Some(batch) = assessed.recv().await {
@@ -86,25 +89,25 @@ pub async fn replay(
         records.extend(batch.records);
         if records.len() >= COMMIT_ROWS || size_bytes >= COMMIT_BYTES {
             size_bytes = 0;
-            tally.merge(append(store, std::mem::take(&mut records), now).await?);
+            tally.merge(append(store, std::mem::take(&mut records), now, at()).await?);
         }
     }
-    tally.merge(append(store, records, now).await?);
+    tally.merge(append(store, records, now, at()).await?);
     // Every appender reads again behind its last append.
     if !tally.namespaces.is_empty() {
-        judge_again(store, pipeline.policy(), &tally.namespaces, now).await?;
+        judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await?;
     }
     let mut read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
     if decoders.into_iter().any(|decoder| decoder.join().is_err()) {
         read = Err(anyhow::anyhow!("a decoder stopped; some of it is not recorded"));
     }
-    let unread = read.context("what could be read is recorded; replaying it again changes nothing").err();
+    let unread = read.context("not all of it could be read").err();
     Ok(Replayed { tally, unread })
 }
 
 /// Room for what is on its way, in bytes.
 #[derive(Debug)]
-struct Room {
+struct OnItsWay {
     free_bytes: Mutex<usize>,
     freed: Condvar,
 }
@@ -112,11 +115,11 @@ struct Room {
 /// Some of the room, given back when it is dropped.
 #[derive(Debug)]
 struct Share {
-    room: Arc<Room>,
+    room: Arc<OnItsWay>,
     bytes: usize,
 }
 
-impl Room {
+impl OnItsWay {
     /// Waits until there is so much room. What needs more than there is takes all of it.
     fn take(self: &Arc<Self>, bytes: usize) -> Share {
         let bytes = bytes.min(IN_FLIGHT_BYTES);
@@ -146,11 +149,17 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>, mut hand_on: i
         batch.tally.entries += 1;
         batch.tally.bytes += document.too_large.unwrap_or(document.bytes.len() as u64);
         if let Some(error) = document.fault() {
+            batch.tally.unreadable += 1;
             let envelope = Envelope { data: document.bytes, ..Envelope::default() };
             batch.add(vec![Record::Quarantine(unreadable(envelope, &error, source(), now))]);
             continue;
         }
-        let Assessed { ignored, records, .. } = pipeline.assess(document.bytes, Envelope::default(), source, now);
+        let Assessed { ignored, records, limited, .. } =
+            pipeline.assess(document.bytes, Envelope::default(), source, now);
+        let is_readable = |record: &Record| !matches!(record, Record::Quarantine(_));
+        batch.tally.limited += limited;
+        batch.tally.unreadable +=
+            u64::from(ignored.is_empty() && !records.is_empty() && !records.iter().any(is_readable));
         for reason in ignored {
             *batch.tally.ignored.entry(reason).or_default() += 1;
         }

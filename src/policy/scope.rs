@@ -2,6 +2,7 @@
 
 use super::actors::Pattern;
 use crate::audit::Write;
+use crate::ped::Cluster;
 
 /// Patterns of what is left out: `*` any text, `?` any character.
 #[derive(Debug, Clone, Default)]
@@ -21,19 +22,22 @@ impl Scope {
 
     /// Whether a write concerns anybody.
     pub fn holds(&self, write: &Write<'_>) -> bool {
-        let any = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-        let deployment =
-            || write.deployment_name.or(write.object_name).map(|name| format!("{}/{name}", write.namespace));
-        let cluster = || match (write.project_id, write.location) {
-            (Some(project), Some(location)) => {
-                format!("projects/{project}/locations/{location}/clusters/{}", write.cluster_name)
-            }
-            _ => write.cluster_name.to_owned(),
+        let cluster = Cluster {
+            project: write.project_id.unwrap_or_default(),
+            location: write.location.unwrap_or_default(),
+            name: write.cluster_name,
         };
-        let left_out = any(&self.namespaces, write.namespace)
-            || any(&self.clusters, write.cluster_name)
-            || !self.clusters.is_empty() && any(&self.clusters, &cluster())
-            || !self.deployments.is_empty() && deployment().is_some_and(|name| any(&self.deployments, &name));
+        self.holds_object(cluster, write.namespace, write.deployment_name.or(write.object_name))
+    }
+
+    /// Whether an object concerns anybody: a Deployment, or what has no Deployment.
+    pub fn holds_object(&self, cluster: Cluster<'_>, namespace: &str, name: Option<&str>) -> bool {
+        let any = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let left_out = any(&self.namespaces, namespace)
+            || any(&self.clusters, cluster.name)
+            || !self.clusters.is_empty() && any(&self.clusters, &cluster.to_string())
+            || !self.deployments.is_empty()
+                && name.is_some_and(|name| any(&self.deployments, &format!("{namespace}/{name}")));
         !left_out
     }
 }

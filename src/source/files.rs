@@ -34,26 +34,34 @@ use cut::Documents;
 const EXCERPT_BYTES: usize = 4 << 10;
 
 /// A chunk is handed on at this size: some hundred entries, so that handing on costs nothing and memory stays small.
-const CHUNK_BYTES: usize = 512 << 10;
+pub(super) const CHUNK_BYTES: usize = 512 << 10;
 
 /// And with this many documents, each of which may become a row of about a kilobyte: as much as the chunk itself.
-const CHUNK_DOCUMENTS: usize = 512;
+pub(super) const CHUNK_DOCUMENTS: usize = 512;
 
-/// The files behind what was named: folders are walked in order of name, and only their log files are taken (`.json`,
-/// `.ndjson`, `.jsonl`, `.log`, and `.gz` or `.zst` of these). What is named may be a pipe; in folders only regular files
-/// are taken, and links to such, because a folder that is mounted from a ConfigMap holds nothing but links. What cannot be
-/// looked at is taken as it is, so that reading it tells why.
+/// The log files behind what was named: as [`expand_to`]; in folders `.json`, `.ndjson`, `.jsonl`, `.log`, and `.gz` or
+/// `.zst` of these.
 ///
 /// # Errors
 /// When nothing that was named is there.
 pub fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    expand_to(inputs, is_log)
+}
+
+/// The files behind what was named: folders are walked in order of name, and only what is wanted of them is taken. What is
+/// named may be a pipe; in folders only regular files are taken, and links to such, because a folder that is mounted from a
+/// ConfigMap holds links to files in a hidden one. What cannot be looked at is taken as it is, so that reading it tells why.
+///
+/// # Errors
+/// When nothing that was named is there.
+pub fn expand_to(inputs: &[PathBuf], is_wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut missing = None;
     let mut found = 0;
     for input in inputs {
         match std::fs::metadata(input).with_context(|| format!("cannot read {}", input.display())) {
-            _ if input.as_os_str() == "-" => files.push(input.clone()),
-            Ok(metadata) if metadata.is_dir() => walk(input, &mut files),
+            _ if is_stdin(input) => files.push(input.clone()),
+            Ok(metadata) if metadata.is_dir() => walk(input, is_wanted, &mut files),
             Ok(_) => files.push(input.clone()),
             Err(error) => {
                 files.push(input.clone());
@@ -69,7 +77,12 @@ pub fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Whether a name stands for standard input.
+pub fn is_stdin(input: &Path) -> bool {
+    input.as_os_str() == "-"
+}
+
+fn walk(folder: &Path, is_wanted: fn(&Path) -> bool, files: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(folder).and_then(|entries| {
         let entry =
             |entry: io::Result<std::fs::DirEntry>| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
@@ -78,17 +91,25 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(mut entries) = entries else { return files.push(folder.to_owned()) };
     entries.sort_by(|(one, _), (other, _)| one.file_name().cmp(&other.file_name()));
     for (path, file_type) in entries {
+        // What is hidden is version control's or an editor's, or what the links of a mounted ConfigMap lead to.
+        if is_hidden(&path) {
+            continue;
+        }
         // Links to folders are not followed: they may lead in circles.
         if file_type.is_dir() {
-            walk(&path, files);
-        } else if is_log(&path) && is_regular(&path, file_type) {
+            walk(&path, is_wanted, files);
+        } else if is_wanted(&path) && is_regular(&path, file_type) {
             files.push(path);
         }
     }
 }
 
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 /// Whether something in a folder is a regular file, or a link to one. Whatever else it is may have no end, or never begin.
-pub(crate) fn is_regular(path: &Path, file_type: FileType) -> bool {
+fn is_regular(path: &Path, file_type: FileType) -> bool {
     let is_file = file_type.is_file()
         || file_type.is_symlink() && std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     if !is_file {
@@ -98,7 +119,7 @@ pub(crate) fn is_regular(path: &Path, file_type: FileType) -> bool {
 }
 
 fn is_log(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = [".gz", ".zst"].into_iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(&name);
     [".json", ".ndjson", ".jsonl", ".log"].iter().any(|extension| name.ends_with(extension))
 }
@@ -136,8 +157,16 @@ pub fn read(files: &[PathBuf], mut take: impl FnMut(Chunk) -> bool) -> Result<()
 /// As many as a person reads before they look at the folder itself.
 const FAILURES_TOLD: usize = 20;
 
+/// The text of one file: unpacked, and as UTF-8 whatever it was.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn text(file: &Path) -> io::Result<impl Read + use<>> {
+    encoding::text(open(file)?)
+}
+
 fn open(file: &Path) -> io::Result<Box<dyn Read>> {
-    if file.as_os_str() == "-" {
+    if is_stdin(file) {
         return Ok(Box::new(io::stdin()));
     }
     Ok(Box::new(File::open(file)?))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::watch;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 use super::http;
 use super::shutdown::Shutdown;
 use crate::store::Store;
-use crate::store::query;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::steady::Steady;
 
 /// How often the store is asked. Each is a query, which BigQuery counts; and what has failed shows within seconds.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -70,12 +70,16 @@ pub struct Health {
 impl Health {
     /// Asks this store from now on, as long as anybody may want to know. It is one that has answered already.
     pub fn new(store: Arc<dyn Store>, shutdown: Shutdown) -> Self {
+        let (health, starting) = Self::starting(shutdown);
+        starting.done(store);
+        health
+    }
+
+    /// Of an instance that is not ready before its start is done.
+    pub fn starting(shutdown: Shutdown) -> (Self, Starting) {
         let now = Instant::now();
-        let (answered, answer) = watch::channel(Answer { at: now, since: now, is: Ok(()) });
-        tokio::spawn(async move {
-            tokio::select! { () = ask(&*store, &answered) => {}, () = answered.closed() => {} }
-        });
-        Health { shutdown, answer }
+        let (answered, answer) = watch::channel(Answer { at: now, since: now, is: Err("starting".to_owned()) });
+        (Health { shutdown, answer }, Starting { answered })
     }
 
     /// The last answer of the store, and how old it is. However many ask, the store is not asked for them.
@@ -88,13 +92,18 @@ impl Health {
         (state, answer.at.elapsed())
     }
 
-    /// `/livez`, which depends on nothing, and `/readyz`, whose `Age` is how many seconds ago the store was asked.
+    /// `/livez`, which depends on nothing, and `/readyz`, whose `Age` is how many seconds ago the store was asked. Why it is
+    /// not ready is nothing for a port that the outside reaches.
     pub fn routes(self) -> Router {
-        let ready = async |State(health): State<Health>| {
+        self.routes_told(|_| "not ready\n".to_owned())
+    }
+
+    fn routes_told(self, tell: fn(&str) -> String) -> Router {
+        let ready = async move |State(health): State<Health>| {
             let (state, age) = health.ready().await;
             let (status, text) = match state {
                 Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, tell(&why)),
             };
             (status, [(header::AGE, age.as_secs().to_string())], text)
         };
@@ -102,13 +111,44 @@ impl Health {
     }
 }
 
+/// The start of an instance.
+pub struct Starting {
+    answered: watch::Sender<Answer>,
+}
+
+impl Starting {
+    /// Tells what it waits for.
+    pub fn lacks(&self, missing: &str) {
+        self.tell(Err(format!("starting: {missing}")));
+    }
+
+    /// Begins to ask this store, which has just answered.
+    pub fn done(self, store: Arc<dyn Store>) {
+        self.tell(Ok(()));
+        let answered = self.answered;
+        tokio::spawn(async move {
+            tokio::select! { () = ask(&*store, &answered) => {}, () = answered.closed() => {} }
+        });
+    }
+
+    fn tell(&self, is: Result<(), String>) {
+        self.answered.send_modify(|answer| *answer = answer.next(Instant::now(), is));
+    }
+}
+
 async fn ask(store: &dyn Store, answered: &watch::Sender<Answer>) {
+    let trouble = Steady::default();
     loop {
         tokio::time::sleep(ASK_EVERY).await;
-        let is = match timeout(ANSWER_WITHIN, query::ping(store)).await {
+        let is = match timeout(ANSWER_WITHIN, store.ping()).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the store did not answer within {} s", ANSWER_WITHIN.as_secs())),
         };
+        if let Err(why) = &is
+            && let Some(times) = trouble.failed(why)
+        {
+            tracing::warn!(why, times, "not ready: the store does not answer as it should");
+        }
         answered.send_modify(|answer| *answer = answer.next(Instant::now(), is));
     }
 }
@@ -118,26 +158,63 @@ async fn ask(store: &dyn Store, answered: &watch::Sender<Answer>) {
 /// # Errors
 /// When the port is taken.
 pub fn serve(port: u16, health: Health, metrics: Metrics) -> Result<()> {
-    let routes = health.routes().route("/metrics", get(scrape).with_state(metrics));
+    let routes =
+        health.routes_told(|why| format!("not ready: {why}\n")).route("/metrics", get(scrape).with_state(metrics));
     // It goes on while the rest stops, which /readyz has to tell.
     http::serve(port, routes, CONNECTIONS, Shutdown::never())
         .with_context(|| format!("consumer.metrics_port is {port}"))?;
     Ok(())
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
-    match metrics.text() {
-        Ok(text) => {
-            let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, form)], text).into_response()
-        }
+/// In the form that is asked for. Prometheus asks for OpenMetrics; who asks for nothing gets what everything reads.
+async fn scrape(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (form, text) = if prefers_open_metrics(&accept.collect::<Vec<_>>().join(",")) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text())
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", metrics.text_0_0_4())
+    };
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, form), (header::VARY, "Accept")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Whether an `Accept` names OpenMetrics, and plain text not before it.
+fn prefers_open_metrics(accept: &str) -> bool {
+    let weight = |wanted: &str| {
+        let weights = accept.split(',').filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_wanted = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(wanted));
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+            is_wanted.then_some(weight.unwrap_or(1.0))
+        });
+        weights.fold(0.0, f32::max)
+    };
+    let open_metrics = weight("application/openmetrics-text");
+    open_metrics > 0.0 && open_metrics >= weight("text/plain")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_metrics_is_for_those_who_ask_for_it() {
+        for (accept, expected) in [
+            ("", false),
+            ("*/*", false),
+            ("text/plain", false),
+            ("application/openmetrics-text", true),
+            ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1", true),
+            ("application/openmetrics-text; q=0.3, text/plain; q=0.4", false),
+            ("application/openmetrics-text;q=0", false),
+            ("application/vnd.google.protobuf;q=0.7, Application/OpenMetrics-Text;q=0.6", true),
+            ("text/html, application/openmetrics-texts", false),
+        ] {
+            assert_eq!(prefers_open_metrics(accept), expected, "{accept}");
+        }
+    }
 
     #[test]
     fn an_answer_counts_until_three_later_ones_were_missed_and_says_since_when() {

@@ -7,13 +7,15 @@
 //! request at a time. Over HTTP/2, a handful of connections would be hundreds of requests.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -21,6 +23,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -28,8 +32,9 @@ use tokio::time::Instant;
 use super::shutdown::Shutdown;
 use crate::telemetry::steady::Steady;
 
-/// How long a new connection may take to send the head of its first request. Whoever has something to say says it at once.
-const FIRST_HEAD: Duration = Duration::from_secs(10);
+/// How long the head of a request may take: of the first since the connection began, of a later one since its first byte.
+/// Whoever has something to say says it at once.
+const HEAD: Duration = Duration::from_secs(10);
 
 /// How long a connection may be silent between requests, or leave an answer unread. Google's load balancers keep theirs
 /// for 600 s, and must not find one closed: <https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries>.
@@ -118,7 +123,7 @@ async fn accept(listener: TcpListener, routes: Router, callers: Arc<Callers>, st
 }
 
 /// Of file descriptors, of the process or the system, or of memory.
-fn is_lack_of_room(error: &std::io::Error) -> bool {
+fn is_lack_of_room(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
@@ -133,15 +138,17 @@ fn is_callers_fault(kind: ErrorKind) -> bool {
 
 async fn converse(stream: TcpStream, routes: Router, caller: Caller, stop: Shutdown, _connected: watch::Receiver<()>) {
     let (routes, place) = (TowerToHyperService::new(routes), caller.clone());
+    let (input, output) = stream.into_split();
+    let stream = tokio::io::join(Heard { input, caller: caller.clone() }, output);
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-        caller.keeps_us_waiting();
+        caller.has_asked();
         request.extensions_mut().insert(caller.clone());
         let (answer, caller) = (routes.call(request.map(Body::new)), caller.clone());
         async move {
             // One request a turn, so that many which were sent in one go make nobody else wait.
             tokio::task::yield_now().await;
             let answer = answer.await;
-            caller.keeps_us_waiting();
+            caller.is_answered();
             answer
         }
     });
@@ -160,6 +167,23 @@ async fn converse(stream: TcpStream, routes: Router, caller: Caller, stop: Shutd
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection failed");
+    }
+}
+
+/// What a caller sends, which tells us when it begins again.
+struct Heard {
+    input: OwnedReadHalf,
+    caller: Caller,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = read.filled().len();
+        let polled = Pin::new(&mut self.input).poll_read(context, read);
+        if read.filled().len() > before {
+            self.caller.is_heard();
+        }
+        polled
     }
 }
 
@@ -196,9 +220,13 @@ impl Callers {
             return None;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
-        let caller =
-            Caller(Arc::new(Place { callers: Arc::clone(self), turn: AtomicU64::default(), parted: Arc::default() }));
-        caller.0.wait(FIRST_HEAD);
+        let caller = Caller(Arc::new(Place {
+            callers: Arc::clone(self),
+            turn: AtomicU64::default(),
+            rests: AtomicBool::default(),
+            parted: Arc::default(),
+        }));
+        caller.0.wait(HEAD);
         Some(caller)
     }
 
@@ -249,8 +277,23 @@ impl Caller {
         self.0.leave(&mut self.0.callers.awaited());
     }
 
-    fn keeps_us_waiting(&self) {
+    /// The head of a request is there. How long the rest of it may take is for the handler to say.
+    fn has_asked(&self) {
+        self.0.rests.store(false, Ordering::Relaxed);
         self.0.wait(KEEP_ALIVE);
+    }
+
+    /// Its request is answered: it may rest until the next one.
+    fn is_answered(&self) {
+        self.0.rests.store(true, Ordering::Relaxed);
+        self.0.wait(KEEP_ALIVE);
+    }
+
+    /// Bytes of it came: after a rest, the next head begins with them.
+    fn is_heard(&self) {
+        if self.0.rests.swap(false, Ordering::Relaxed) {
+            self.0.wait(HEAD);
+        }
     }
 
     /// Returns when somebody else takes its place, or it has taken too long.
@@ -263,6 +306,8 @@ impl Caller {
 struct Place {
     callers: Arc<Callers>,
     turn: AtomicU64,
+    /// Between two requests.
+    rests: AtomicBool,
     parted: Arc<Notify>,
 }
 

@@ -7,12 +7,16 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use chrono::Utc;
 use google_cloud_auth::credentials::anonymous;
-use google_cloud_pubsub::client::Subscriber;
+use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use google_cloud_pubsub::model::Message;
+use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::shutdown::{DRAIN, Shutdown};
+use super::start::Patience;
+use crate::credentials;
 use crate::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
 use crate::time;
 
@@ -33,44 +37,174 @@ pub struct PullConfig {
     pub lease: Duration,
 }
 
-/// Pulls until it is time to stop, and returns when everything taken is answered for, or after [`DRAIN`].
+/// All that pedwatch does, and nothing in other services.
+const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
+
+/// What Pub/Sub refuses, it refuses within a second. A subscription without messages says nothing for longer.
+const REFUSED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long Pub/Sub may take to answer anything. The stream's client goes on trying without a word.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Checks how a subscription is named: <https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names>.
+///
+/// # Errors
+/// What would be right.
+pub fn subscription(text: &str) -> Result<String, String> {
+    let project = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '%');
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        ["projects", left, "subscriptions", right]
+            if !left.is_empty()
+                && left.chars().all(project)
+                && (3..=255).contains(&right.len())
+                && right.starts_with(|first: char| first.is_ascii_alphabetic())
+                && right.chars().all(name) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "expected {FORM:?} with a name of 3 to 255 characters, such as \"projects/acme-prod/subscriptions/pedwatch-audit\""
+        )),
+    }
+}
+
+/// How a subscription is named.
+pub const FORM: &str = "projects/PROJECT/subscriptions/NAME";
+
+/// A subscription that is pulled from, and its first message.
+pub struct Puller {
+    stream: MessageStream,
+    first: (Message, Handler),
+}
+
+/// Opens a subscription, and waits for its first message; `None` when it is time to stop before that. While it is not there,
+/// or may not be used, it is waited for. `pulling` is called when Pub/Sub does not refuse.
 ///
 /// # Errors
 /// When the subscription cannot be pulled from; the message says what would be right.
-pub async fn pull(config: &PullConfig, subscription: &str, consumer: Arc<Consumer>, shutdown: Shutdown) -> Result<()> {
-    let mut builder = Subscriber::builder();
+pub async fn open(
+    config: &PullConfig,
+    subscription: &str,
+    mut patience: Patience,
+    pulling: impl FnOnce(Patience),
+    shutdown: &Shutdown,
+) -> Result<Option<Puller>> {
+    let (subscriber, admin) = clients(config).await?;
+    loop {
+        let answers = tokio::select! { () = shutdown.begun() => return Ok(None), answers = answers(&admin, subscription) => answers };
+        if let Err(silent) = answers {
+            if patience.again(&silent).await {
+                continue;
+            }
+            return Err(anyhow!(silent));
+        }
+        let mut stream = subscriber
+            .subscribe(subscription)
+            .set_max_outstanding_messages(config.max_outstanding_messages)
+            .set_max_outstanding_bytes(i64::from(config.max_outstanding_mib) << 20)
+            .set_max_lease_extension(config.lease)
+            .build();
+        let first = {
+            // Never dropped half-way: what Pub/Sub has sent on it would come again only after a lease.
+            let mut first = std::pin::pin!(stream.next());
+            let early = tokio::select! {
+                () = shutdown.begun() => return Ok(None),
+                first = &mut first => Some(first),
+                () = sleep(REFUSED_WITHIN) => None,
+            };
+            match early {
+                Some(Some(Err(refused))) => {
+                    let why = unusable(subscription, &refused);
+                    if may_come(&refused) && patience.again(&why.to_string()).await {
+                        continue;
+                    }
+                    return Err(why);
+                }
+                Some(first) => {
+                    pulling(patience);
+                    first
+                }
+                None => {
+                    pulling(patience);
+                    tokio::select! { () = shutdown.begun() => return Ok(None), first = first => first }
+                }
+            }
+        };
+        return match first.transpose() {
+            Ok(first) => Ok(first.map(|first| Puller { stream, first })),
+            Err(error) => Err(unusable(subscription, &error)),
+        };
+    }
+}
+
+/// What pulls, and what asks about the subscription.
+async fn clients(config: &PullConfig) -> Result<(Subscriber, SubscriptionAdmin)> {
+    let (mut subscriber, mut admin) = (Subscriber::builder(), SubscriptionAdmin::builder());
     if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_endpoint(endpoint);
+        (subscriber, admin) = (subscriber.with_endpoint(endpoint), admin.with_endpoint(endpoint));
     }
     if config.anonymous {
-        builder = builder.with_credentials(anonymous::Builder::new().build());
+        let nobody = || anonymous::Builder::new().build();
+        (subscriber, admin) = (subscriber.with_credentials(nobody()), admin.with_credentials(nobody()));
+    } else {
+        // The clients make their own of them, but ask for a token for ever.
+        credentials::found(&[SCOPE]).await.map_err(|missing| anyhow!(missing))?;
     }
-    let subscriber = builder.build().await.map_err(|error| anyhow!("no credentials for Pub/Sub: {error}"))?;
-    let mut stream = subscriber
-        .subscribe(subscription)
-        .set_max_outstanding_messages(config.max_outstanding_messages)
-        .set_max_outstanding_bytes(i64::from(config.max_outstanding_mib) << 20)
-        .set_max_lease_extension(config.lease)
-        .build();
+    let missing = |error| anyhow!("no credentials for Pub/Sub: {error}");
+    Ok((subscriber.build().await.map_err(missing)?, admin.build().await.map_err(missing)?))
+}
+
+/// Whether Pub/Sub answers at all. To be refused is an answer: who pulls need not be allowed to ask about a subscription.
+async fn answers(admin: &SubscriptionAdmin, subscription: &str) -> Result<(), String> {
+    let asked = admin.get_subscription().set_subscription(subscription).send();
+    let why = match timeout(ANSWERS_WITHIN, asked).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => match error.status().map(|status| status.code.name()) {
+            None | Some("UNAVAILABLE" | "DEADLINE_EXCEEDED") => credentials::causes(&error),
+            Some(_) => return Ok(()),
+        },
+        Err(_) => format!("nothing came within {} s", ANSWERS_WITHIN.as_secs()),
+    };
+    // Nobody was asked: there is no token to ask with.
+    if why.contains("access token") {
+        return Err(format!("no access token for Pub/Sub: {why}; {}", credentials::ADVICE));
+    }
+    Err(format!("Pub/Sub does not answer: is there a way to it from here, such as Private Google Access? ({why})"))
+}
+
+/// Pulls until it is time to stop, and returns when everything taken is answered for, or after [`DRAIN`].
+///
+/// # Errors
+/// When the subscription cannot be pulled from any more; the message says what would be right.
+pub async fn pull(
+    config: &PullConfig,
+    subscription: &str,
+    puller: Puller,
+    consumer: Arc<Consumer>,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let Puller { mut stream, first } = puller;
     let mut handling = JoinSet::new();
-    tracing::info!(subscription, "pulling");
     // Pub/Sub keeps to what was set above, but an emulator does not.
     let most = config.max_outstanding_messages as usize;
     let most_bytes = (config.max_outstanding_mib as usize) << 20;
     let bytes = Arc::new(AtomicUsize::new(0));
+    let take = |handling: &mut JoinSet<()>, (message, handler): (Message, Handler)| {
+        let weight = Weight::of(&message, &bytes);
+        let answer = answer(Arc::clone(&consumer), message, handler);
+        handling.spawn(async move {
+            answer.await;
+            drop(weight);
+        });
+    };
+    take(&mut handling, first);
     loop {
         tokio::select! {
             () = shutdown.begun() => break,
             next = stream.next(), if handling.len() < most && bytes.load(Ordering::Relaxed) < most_bytes => match next {
                 None => break,
-                Some(Ok((message, handler))) => {
-                    let weight = Weight::of(&message, &bytes);
-                    let answer = answer(Arc::clone(&consumer), message, handler);
-                    handling.spawn(async move {
-                        answer.await;
-                        drop(weight);
-                    });
-                }
+                Some(Ok(next)) => take(&mut handling, next),
                 Some(Err(error)) => return Err(unusable(subscription, &error)),
             },
             Some(_) = handling.join_next() => {}
@@ -122,6 +256,11 @@ async fn answer(consumer: Arc<Consumer>, message: Message, handler: Handler) {
         (Disposition::Ack, handler) => handler.ack(),
         (Disposition::Retry, handler) => handler.nack(),
     }
+}
+
+/// Whether it may be on its way: a subscription, or a grant that IAM does not know everywhere yet.
+fn may_come(error: &google_cloud_pubsub::Error) -> bool {
+    matches!(error.status().map(|status| status.code.name()), Some("NOT_FOUND" | "PERMISSION_DENIED"))
 }
 
 fn unusable(subscription: &str, error: &google_cloud_pubsub::Error) -> anyhow::Error {

@@ -3,9 +3,9 @@
 //! Source of truth: <https://cloud.google.com/pubsub/docs/push>. 102, 200, 201, 202 and 204 acknowledge; anything else
 //! makes it come again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use axum::body::{Body, BodyDataStream};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -66,8 +66,29 @@ pub enum PushAuth {
     Platform,
 }
 
+impl PushAuth {
+    /// What it cannot do without, and the configuration does not say: each with what it is.
+    pub fn missing(&self) -> Vec<String> {
+        let PushAuth::Oidc { audience, service_account, .. } = self else { return Vec::new() };
+        let keys = [
+            ("push.audience", audience, "the push subscription's audience, usually this service's URL"),
+            ("push.service_account", service_account, "the service account that the push subscription signs with"),
+        ];
+        let fault = |(key, _, wanted): (&str, _, &str)| {
+            format!(
+                "{key} is empty; expected {wanted}. Where the platform verifies the token instead, push.auth is \
+                 \"platform\""
+            )
+        };
+        keys.into_iter().filter(|(_, value, _)| value.is_empty()).map(fault).collect()
+    }
+}
+
+/// The consumer, once it has started.
+pub type Started = Arc<OnceLock<Arc<Consumer>>>;
+
 struct Push {
-    consumer: Arc<Consumer>,
+    consumer: Started,
     verifier: Option<Verifier>,
     bodies: Bodies,
     room: Arc<Semaphore>,
@@ -88,17 +109,19 @@ struct Taken {
     _room: OwnedSemaphorePermit,
 }
 
-/// Serves until it is time to stop, and returns when every request is answered, or after [`super::shutdown::DRAIN`].
+/// Listens at once; messages are told to come again until there is a consumer. What it returns serves until it is time to
+/// stop, and is done when every request is answered, or after [`super::shutdown::DRAIN`].
 ///
 /// # Errors
 /// When the configuration lacks what `serve` needs, or the port is taken.
-pub async fn serve(
+pub fn listen(
     config: &PushConfig,
     trace_project: Option<String>,
-    consumer: Arc<Consumer>,
+    consumer: Started,
     health: Health,
     shutdown: Shutdown,
-) -> Result<()> {
+) -> Result<impl Future<Output = Result<()>>> {
+    ensure!(config.auth.missing().is_empty(), config.auth.missing().join("\n"));
     let verifier = match &config.auth {
         PushAuth::Platform => None,
         PushAuth::Oidc { audience, service_account, certs_url } => {
@@ -119,14 +142,15 @@ pub async fn serve(
     let (port, connections) = (config.port, config.max_in_flight + CONNECTIONS_SPARE);
     let server =
         http::serve(port, routes, connections, shutdown.clone()).with_context(|| format!("push.port is {port}"))?;
-    tracing::info!(port, path = PATH, "ready for messages");
-    tokio::select! {
-        served = server => served.map_err(|_| anyhow!("the server failed")),
-        () = shutdown.is_over() => {
-            tracing::warn!("some requests were not answered in time; their messages come again");
-            Ok(())
+    Ok(async move {
+        tokio::select! {
+            served = server => served.map_err(|_| anyhow!("the server failed")),
+            () = shutdown.is_over() => {
+                tracing::warn!("some requests were not answered in time; their messages come again");
+                Ok(())
+            }
         }
-    }
+    })
 }
 
 /// Answers 204 only when the message is durable, or nothing of it is to be kept.
@@ -157,6 +181,9 @@ impl Push {
     async fn admit(&self, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Taken, StatusCode> {
         if let Some(verifier) = &self.verifier {
             verifier.verify(headers).await.map_err(|refusal| self.refuse(refusal))?;
+        }
+        if self.consumer.get().is_none() {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         let body = self.bodies.read(body).await?;
         let room = Arc::clone(&self.room).try_acquire_owned();
@@ -199,11 +226,14 @@ impl Push {
             message_id: message.message_id.as_deref(),
             publish_time: message.publish_time,
         };
+        let Some(consumer) = self.consumer.get() else { return StatusCode::SERVICE_UNAVAILABLE };
         let span = tracing::info_span!("push", trace = message.trace);
-        let handled = self.consumer.handle(delivery, Utc::now()).instrument(span).await;
+        let handled = consumer.handle(delivery, Utc::now()).instrument(span).await;
         match (disposition(&handled), handled) {
             (Disposition::Ack, _) => StatusCode::NO_CONTENT,
-            (Disposition::Retry, Err(StoreError::Permanent(_))) => StatusCode::INTERNAL_SERVER_ERROR,
+            (Disposition::Retry, Err(StoreError::Missing(_) | StoreError::Permanent(_))) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             (Disposition::Retry, _) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

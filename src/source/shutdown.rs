@@ -58,6 +58,11 @@ impl Shutdown {
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
+    /// What is true when it is time to stop.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
+    }
+
     /// Returns when what was taken before it was time to stop has had its time as well.
     pub async fn is_over(&self) {
         self.begun().await;

@@ -6,15 +6,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json};
 
+use super::reach::{Condition, Reach, one_of};
 use super::row::{
     Cell, Change, ClaimRow, DeploymentConfig, Quarantine, QuarantineHead, RaisedAlert, Row, Watermark, row,
 };
 use super::{Store, StoreError, schema};
+
 use crate::audit::ObjectKind;
 use crate::id;
 use crate::names::Named;
 use crate::ped::Deployment;
 use crate::policy::{AlertType, Route, Severity};
+
+mod alerts;
+mod asked;
+pub mod bills;
+mod breaches;
+mod clusters;
+pub mod days;
+mod pages;
+pub mod reality;
+mod report;
+pub mod story;
+
+pub use alerts::{WantedAlerts, alerts, raised};
+pub use asked::{About, changes, status};
+pub use clusters::{SeenCluster, seen_clusters};
+pub use report::Recorded;
 
 /// One question. Values are only ever parameters, `@name` in the text.
 #[derive(Debug, Clone)]
@@ -23,14 +41,14 @@ pub struct Query {
     pub sql: String,
     /// Name (without `@`) and value of each parameter. None of them is null.
     pub parameters: Vec<(String, Value)>,
-    /// The condition on the namespaces it is about; all namespaces, where there is none.
-    only: Option<String>,
+    /// Which rows it reads.
+    reach: Reach,
 }
 
 impl Query {
-    /// A question about all namespaces.
+    /// A question over all rows.
     pub fn new(sql: impl Into<String>, parameters: Vec<(String, Value)>) -> Self {
-        Query { sql: sql.into(), parameters, only: None }
+        Query { sql: sql.into(), parameters, reach: Reach::default() }
     }
 }
 
@@ -97,13 +115,10 @@ impl Rows {
 
 /// Asks for nothing out of the table that messages go to, to see whether the store answers and has it. No partition is that
 /// late, so BigQuery reads, and bills, nothing.
-///
-/// # Errors
-/// [`StoreError`] when it does not.
-pub async fn ping(store: &dyn Store) -> Result<(), StoreError> {
+pub fn nothing() -> Query {
     let sql = "SELECT event_id FROM ${dataset}.replica_events WHERE event_time > @never LIMIT 0";
     let never = DateTime::from_timestamp(253_402_300_799, 0).unwrap_or_default();
-    store.fetch(&Query::new(sql, vec![("never".to_owned(), Value::Time(never))])).await.map(drop)
+    Query::new(sql, vec![("never".to_owned(), Value::Time(never))])
 }
 
 /// What is in quarantine, oldest first, without the inputs themselves: everything, or the rows of these ids.
@@ -111,10 +126,28 @@ pub async fn ping(store: &dyn Store) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] when it cannot be read.
 pub async fn quarantined(store: &dyn Store, ids: &[String]) -> Result<Vec<QuarantineHead>, StoreError> {
-    let (wanted, parameters) = one_of("quarantine_id", ids);
+    let (wanted, parameters) = one_of("one", "quarantine_id", ids);
     let wanted = if ids.is_empty() { String::new() } else { format!("WHERE {wanted}") };
-    Ok(store.fetch(&heads(&wanted, "ORDER BY quarantined_at, quarantine_id", parameters)).await?.read())
+    Ok(store.fetch(&heads(&wanted, IN_ORDER, parameters)).await?.read())
 }
+
+/// What came into quarantine since a time and before another, as [`quarantined`].
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn quarantined_in(
+    store: &dyn Store,
+    (since, until): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+) -> Result<Vec<QuarantineHead>, StoreError> {
+    let bounds = [("begin", ">=", since), ("finish", "<", until)];
+    let bounds: Vec<_> = bounds.into_iter().filter_map(|(name, is, time)| Some((name, is, time?))).collect();
+    let conditions: Vec<String> = bounds.iter().map(|(name, is, _)| format!("quarantined_at {is} @{name}")).collect();
+    let wanted = if bounds.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    let parameters = bounds.into_iter().map(|(name, _, time)| (name.to_owned(), Value::Time(time))).collect();
+    Ok(store.fetch(&heads(&wanted, IN_ORDER, parameters)).await?.read())
+}
+
+const IN_ORDER: &str = "WHERE copy = 1 ORDER BY quarantined_at, quarantine_id";
 
 /// Not by the view, which holds the inputs.
 fn heads(wanted: &str, rest: &str, parameters: Vec<(String, Value)>) -> Query {
@@ -123,7 +156,7 @@ fn heads(wanted: &str, rest: &str, parameters: Vec<(String, Value)>) -> Query {
            SELECT quarantine_id, quarantined_at, message_id, reason, detail, source, LENGTH(raw) AS raw_length,
              ROW_NUMBER() OVER (PARTITION BY quarantine_id ORDER BY quarantined_at) AS copy
            FROM ${{dataset}}.quarantine {wanted}) AS numbered
-         WHERE copy = 1 {rest}"
+         {rest}"
     );
     Query::new(sql, parameters)
 }
@@ -150,7 +183,7 @@ pub async fn in_quarantine<E: From<StoreError>>(
         };
         let (page, behind) = rest.split_at(rest.iter().take(NAMES_MAX).take_while(fits).count().max(1));
         let ids: Vec<String> = page.iter().map(|head| head.quarantine_id.clone()).collect();
-        let (wanted, parameters) = one_of("quarantine_id", &ids);
+        let (wanted, parameters) = one_of("one", "quarantine_id", &ids);
         let wanted = format!("WHERE {wanted} ORDER BY quarantined_at, quarantine_id");
         let mut rows: Vec<Quarantine> =
             store.fetch(&select::<Quarantine>("quarantine", &wanted, parameters)).await?.read();
@@ -165,14 +198,6 @@ pub async fn in_quarantine<E: From<StoreError>>(
 
 /// How many may be named in one question: Deployments, namespaces, ids.
 const NAMES_MAX: usize = 200;
-
-/// That a column holds one of these values, which become parameters.
-fn one_of(column: &str, values: &[String]) -> (String, Vec<(String, Value)>) {
-    let parameter = |(index, value): (usize, &String)| (format!("one{index}"), Value::Text(value.clone()));
-    let parameters: Vec<(String, Value)> = values.iter().enumerate().map(parameter).collect();
-    let names: Vec<String> = parameters.iter().map(|(name, _)| format!("@{name}")).collect();
-    (format!("{column} IN ({})", names.join(", ")), parameters)
-}
 
 /// For the versions of some Deployments, or all.
 pub fn versions(of: Option<&[Deployment]>) -> Query {
@@ -191,7 +216,7 @@ fn of_deployments<R: Row>(of: Option<&[Deployment]>) -> Query {
     };
     // Neither name may hold a slash, so this is as good as two comparisons.
     let names: Vec<String> = deployments.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
-    let (wanted, parameters) = one_of("namespace || '/' || deployment_name", &names);
+    let (wanted, parameters) = one_of("one", "namespace || '/' || deployment_name", &names);
     select::<R>(R::TABLE, &format!("WHERE {wanted}"), parameters)
 }
 
@@ -210,11 +235,28 @@ pub struct Counts {
     pub quarantined: u64,
 }
 
+/// What a question reads about these namespaces (all, where none or too many are named) since a time (ever, without one).
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn reach(
+    store: &dyn Store,
+    namespaces: &BTreeSet<String>,
+    since: Option<DateTime<Utc>>,
+) -> Result<Reach, StoreError> {
+    let none = BTreeSet::new();
+    let namespaces = if namespaces.len() > NAMES_MAX { &none } else { namespaces };
+    Ok(match since {
+        Some(since) => days::closings(store).await?.reach(since, namespaces),
+        None => Reach::of(namespaces),
+    })
+}
+
 /// Counts what a run recorded. A row that was there before, or came again later, counts for the first one.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, StoreError> {
+pub async fn counts(store: &dyn Store, run: DateTime<Utc>, reach: &Reach) -> Result<Counts, StoreError> {
     let sql = "
         SELECT 'events' AS what, COUNT(*) AS rows_found FROM ${dataset}.judged_events WHERE ingested_at = @run
         UNION ALL
@@ -227,11 +269,10 @@ pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, Sto
         UNION ALL
         SELECT alert_type, COUNT(*) FROM ${dataset}.alerts WHERE stands AND raised_at = @run GROUP BY alert_type
         UNION ALL
-        SELECT 'quarantined', COUNT(*) FROM (
-          SELECT quarantine_id FROM ${dataset}.quarantine
-          GROUP BY quarantine_id HAVING MIN(quarantined_at) = @run) AS quarantined";
+        SELECT 'quarantined', COUNT(*) FROM (";
+    let sql = [sql, report::FIRST_IN_QUARANTINE, ") AS quarantined"].concat();
     let parameters = vec![("run".to_owned(), Value::Time(run))];
-    let found = store.fetch(&Query::new(sql, parameters)).await?;
+    let found = store.fetch(&Query::new(sql, parameters).over(reach)).await?;
     let mut counts = Counts::default();
     for row in &found.rows {
         let [Value::Text(what), Value::Integer(count)] = row.as_slice() else { continue };
@@ -249,7 +290,7 @@ pub async fn counts(store: &dyn Store, run: DateTime<Utc>) -> Result<Counts, Sto
     Ok(counts)
 }
 
-/// What one run recorded, told by its `ingested_at`: at most so many of each, the earliest first.
+/// What one run recorded: at most so many of each, the earliest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunReport {
     /// From the view `replica_changes`.
@@ -260,67 +301,102 @@ pub struct RunReport {
     pub quarantined: Vec<QuarantineHead>,
 }
 
-/// Reads what a run recorded; changes of what is out of scope only if asked for.
+/// Reads what a run recorded, at most so many rows of each kind.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn report(
-    store: &dyn Store,
-    run: DateTime<Utc>,
-    at_most: usize,
-    out_of_scope: bool,
-) -> Result<RunReport, StoreError> {
-    let limit = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let recorded = |time: &str, order: &str| format!("{time} = @run ORDER BY {order} LIMIT {limit}");
-    let parameters = || vec![("run".to_owned(), Value::Time(run))];
-    let scope = if out_of_scope { "" } else { "in_scope AND" };
-    let changes = format!("WHERE {scope} {}", recorded("ingested_at", "event_time, event_id, deployment_name"));
-    let changes = select::<Change>("replica_changes", &changes, parameters());
-    let worst_first = "alert_time, event_id, severity <> 'critical', severity <> 'warning', alert_type, alert_id";
-    let alerts = format!("WHERE stands AND {}", recorded("raised_at", worst_first));
-    let alerts = select::<RaisedAlert>("alerts", &alerts, parameters());
-    let quarantined = format!("AND {}", recorded("quarantined_at", "source, quarantine_id"));
-    let quarantined = heads("", &quarantined, parameters());
-    Ok(RunReport {
-        changes: store.fetch(&changes).await?.read(),
-        alerts: store.fetch(&alerts).await?.read(),
-        quarantined: store.fetch(&quarantined).await?.read(),
-    })
+pub async fn report(store: &dyn Store, recorded: Recorded<'_>, at_most: usize) -> Result<RunReport, StoreError> {
+    let mut report = RunReport::default();
+    let RunReport { changes, alerts, quarantined } = &mut report;
+    recorded.changes(store, at_most, async |page| keep(changes, page)).await?;
+    recorded.alerts(store, at_most, async |page| keep(alerts, page)).await?;
+    recorded.quarantined(store, at_most, async |page| keep(quarantined, page)).await?;
+    Ok(report)
 }
 
-/// What stands in these namespaces (in all, where none or too many are named) and was not raised.
+fn keep<R>(kept: &mut Vec<R>, page: Vec<R>) -> Result<(), StoreError> {
+    kept.extend(page);
+    Ok(())
+}
+
+/// What stands in these namespaces (in all, where none or too many are named) since a time (ever, without one) and was not
+/// raised.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn unraised(store: &dyn Store, namespaces: &BTreeSet<String>) -> Result<Vec<Unraised>, StoreError> {
-    let query = select::<Unraised>("alerts", "WHERE stands AND raised_at IS NULL ORDER BY alert_time", Vec::new());
-    let query = if namespaces.len() > NAMES_MAX { query } else { query.within(namespaces) };
-    Ok(store.fetch(&query).await?.read())
+pub async fn unraised(
+    store: &dyn Store,
+    namespaces: &BTreeSet<String>,
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<Unraised>, StoreError> {
+    let reach = reach(store, namespaces, since).await?;
+    let only = if reach.since().is_some() { "AND alert_time >= @alerts_since" } else { "" };
+    let unraised = format!("WHERE stands AND raised_at IS NULL {only} ORDER BY alert_time");
+    Ok(store.fetch(&select::<Unraised>("alerts", &unraised, Vec::new()).over(&reach)).await?.read())
 }
 
 impl Query {
-    /// The same question about some namespaces only; about all, where none is named. An object's order, its limits and
-    /// its alerts depend on no other namespace, but on the end of its cluster.
-    fn within(self, namespaces: &BTreeSet<String>) -> Self {
-        let namespaces: Vec<String> = namespaces.iter().cloned().collect();
-        let (only, named) = one_of("namespace", &namespaces);
-        let parameters = self.parameters.into_iter().chain(named).collect();
-        Query { only: Some(only).filter(|_| !namespaces.is_empty()), parameters, ..self }
+    /// The same question over some rows only. An object's order, its limits and its alerts depend on no other namespace,
+    /// but on the end of its cluster.
+    #[must_use]
+    pub fn over(self, reach: &Reach) -> Self {
+        let conditions = [reach.events(), reach.carried(), reach.changes(), reach.alerts(), reach.days()];
+        let known: BTreeMap<String, Value> = conditions.into_iter().flat_map(|(_, parameters)| parameters).collect();
+        Query { parameters: self.parameters.into_iter().chain(known).collect(), reach: reach.clone(), ..self }
     }
 
-    /// The views that the question uses, over the events and alerts that it is about, and the question itself.
+    /// The views that the question uses, over the rows that it reads, and the question itself.
     pub(super) fn steps(&self) -> (Vec<(&'static str, String)>, String) {
-        let about = |sql: &str| {
-            let Some(only) = &self.only else { return sql.to_owned() };
-            let rows =
-                |table: &str, or: &str| format!("(SELECT * FROM ${{dataset}}.{table} WHERE {only}{or}) AS {table}");
-            sql.replace("${dataset}.replica_events", &rows("replica_events", " OR object_kind = 'Cluster'"))
-                .replace("${dataset}.alert_log", &rows("alert_log", ""))
+        let views = schema::used_by(&self.sql).into_iter();
+        (views.map(|(name, text)| (name, self.reaching(name, &text))).collect(), self.reaching("", &self.sql))
+    }
+
+    /// The text of a view, or of the question, over the rows that it reads.
+    fn reaching(&self, view: &str, text: &str) -> String {
+        let reach = &self.reach;
+        // Where nothing is closed, all is read.
+        if reach.is_whole() {
+            return text.to_owned();
+        }
+        let mut text = text.to_owned();
+        if reach.reads_changes() {
+            match view {
+                "ordered_changes" => {
+                    text = CLOSED_CHANGES.replace("${evaluated}", text.trim_end());
+                    if reach.reads_states() {
+                        text = text.replace("WHERE COALESCE(carried, 'open') = 'open'\n", "");
+                    }
+                }
+                "subjects" => text = text.replace("FROM ${dataset}.writes\n", SUBJECTS),
+                _ => {}
+            }
+        }
+        let only = |table: &str, (condition, _): Condition| {
+            format!("(SELECT * FROM ${{dataset}}.{table} WHERE {condition}) AS {table}")
         };
-        let views = schema::used_by(&self.sql).into_iter().map(|(name, text)| (name, about(text))).collect();
-        (views, about(&self.sql))
+        // A table may hold a row twice.
+        let carried = format!(
+            "(SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY carried_id ORDER BY through) AS copy \
+             FROM ${{dataset}}.carried_writes WHERE {}) AS copies WHERE copy = 1) AS carried_writes",
+            reach.carried().0
+        );
+        text.replace("${dataset}.replica_events", &only("replica_events", reach.events()))
+            .replace("${dataset}.alert_log", &only("alert_log", reach.alerts()))
+            .replace("${dataset}.closed_changes WHERE FALSE", &only("closed_changes", reach.changes()))
+            .replace("${dataset}.object_days WHERE FALSE", &only("object_days", reach.days()))
+            .replace("${dataset}.carried_writes WHERE FALSE", &carried)
     }
 }
+
+const CLOSED_CHANGES: &str = include_str!("query/closed.sql");
+
+/// Of what is asked about, what has a limit.
+const SUBJECTS: &str = "FROM (
+    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.writes
+    UNION ALL
+    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.closed_changes WHERE FALSE
+  ) AS written
+";
 
 row! {
     /// A segment of the view `alerts` that stands and was not raised.
@@ -373,11 +449,12 @@ impl Unraised {
 pub async fn worst(
     store: &dyn Store,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
+    reach: &Reach,
 ) -> Result<Option<Severity>, StoreError> {
     let sql = "SELECT DISTINCT severity FROM ${dataset}.alerts \
                WHERE stands AND raised_at IS NOT NULL AND last_time >= @begin AND alert_time <= @finish";
     let parameters = vec![("begin".to_owned(), Value::Time(from)), ("finish".to_owned(), Value::Time(to))];
-    let found = store.fetch(&Query::new(sql, parameters)).await?;
+    let found = store.fetch(&Query::new(sql, parameters).over(reach)).await?;
     let severity = |row: &Vec<Value>| match row.first() {
         Some(Value::Text(name)) => Severity::from_name(name),
         _ => None,
@@ -398,13 +475,23 @@ pub async fn judged_through(store: &dyn Store) -> Result<Option<DateTime<Utc>>, 
 /// The watermark of judging again. Those of single instances begin with it.
 pub const JUDGED: &str = "judged";
 
+/// The latest watermark of this name.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn watermark(store: &dyn Store, name: &str) -> Result<Option<Watermark>, StoreError> {
+    let parameters = vec![("mark_name".to_owned(), Value::Text(name.to_owned()))];
+    let query = select::<Watermark>("watermarks", "WHERE name = @mark_name ORDER BY `at` DESC LIMIT 1", parameters);
+    Ok(store.fetch(&query).await?.read().into_iter().next())
+}
+
 /// The watermarks of judging again since a time, or all.
 ///
 /// # Errors
 /// [`StoreError`] when they cannot be read.
 pub async fn marks(store: &dyn Store, since: Option<DateTime<Utc>>) -> Result<Vec<Watermark>, StoreError> {
     let (filter, parameters) = match since {
-        Some(since) => (" AND at >= @since", vec![("since".to_owned(), Value::Time(since))]),
+        Some(since) => (" AND `at` >= @since", vec![("since".to_owned(), Value::Time(since))]),
         None => ("", Vec::new()),
     };
     let rest = format!("WHERE name LIKE '{JUDGED}%'{filter}");

@@ -3,7 +3,7 @@
 //! One file a table. The columns are those of `terraform/schemas/*.json`, in their order, without those that are no longer
 //! written; a test compares them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value as Json};
 
 use crate::id;
@@ -11,19 +11,31 @@ use crate::names::Named;
 use crate::time;
 
 mod alert;
+mod bill;
+mod carried;
 mod change;
+mod closed;
 mod config;
 mod event;
 mod metrics;
+mod object_day;
 mod quarantine;
+mod snapshot;
+mod standing;
 mod watermark;
 
 pub use alert::{AlertLog, RaisedAlert, alert_id, written};
+pub use bill::{Bill, Billing, micros};
+pub use carried::CarriedWrite;
 pub use change::Change;
+pub use closed::ClosedChange;
 pub use config::{ClaimRow, DeploymentConfig};
 pub use event::ReplicaEvent;
 pub use metrics::PodMetrics;
+pub use object_day::{ObjectDay, Place};
 pub use quarantine::{Quarantine, QuarantineHead, QuarantineKind};
+pub use snapshot::{Snapshot, SnapshotState};
+pub use standing::Standing;
 pub use watermark::Watermark;
 
 /// One value of a row, in the types that every store has.
@@ -39,6 +51,8 @@ pub enum Cell<'r> {
     Text(&'r str),
     /// `TIMESTAMP`.
     Time(DateTime<Utc>),
+    /// `DATE`.
+    Date(NaiveDate),
 }
 
 /// A Rust type that is a column.
@@ -112,6 +126,20 @@ impl Column for DateTime<Utc> {
     }
 }
 
+impl Column for NaiveDate {
+    const TYPE: &'static str = "DATE";
+    fn cell(&self) -> Cell<'_> {
+        Cell::Date(*self)
+    }
+    fn from_cell(cell: Cell<'_>) -> Option<Self> {
+        match cell {
+            Cell::Date(date) => Some(date),
+            Cell::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
 impl<T: Column> Column for Option<T> {
     const TYPE: &'static str = T::TYPE;
     const NULLABLE: bool = true;
@@ -180,6 +208,18 @@ pub enum Record {
     Quarantine(Quarantine),
     /// Into `watermarks`.
     Watermark(Watermark),
+    /// Into `carried_writes`.
+    Carried(Box<CarriedWrite>),
+    /// Into `closed_changes`.
+    Closed(Box<ClosedChange>),
+    /// Into `object_days`.
+    Day(Box<ObjectDay>),
+    /// Into `pod_metrics`.
+    Metrics(Box<PodMetrics>),
+    /// Into `snapshots`.
+    Snapshot(Box<Snapshot>),
+    /// Into `bills`.
+    Bill(Box<Bill>),
 }
 
 impl Record {
@@ -213,6 +253,12 @@ impl Record {
             Record::Version(_) => DeploymentConfig::TABLE,
             Record::Quarantine(_) => Quarantine::TABLE,
             Record::Watermark(_) => Watermark::TABLE,
+            Record::Carried(_) => CarriedWrite::TABLE,
+            Record::Closed(_) => ClosedChange::TABLE,
+            Record::Day(_) => ObjectDay::TABLE,
+            Record::Metrics(_) => PodMetrics::TABLE,
+            Record::Snapshot(_) => Snapshot::TABLE,
+            Record::Bill(_) => Bill::TABLE,
         }
     }
 
@@ -224,6 +270,12 @@ impl Record {
             Record::Version(row) => (&row.config_id).into(),
             Record::Quarantine(row) => (&row.quarantine_id).into(),
             Record::Watermark(row) => id::id(&[&row.name, &id::time(row.at)]).into(),
+            Record::Carried(row) => (&row.carried_id).into(),
+            Record::Closed(row) => (&row.change_id).into(),
+            Record::Day(row) => (&row.day_id).into(),
+            Record::Metrics(row) => row.metric_id.as_deref().unwrap_or_default().into(),
+            Record::Snapshot(row) => (&row.snapshot_id).into(),
+            Record::Bill(row) => (&row.line_id).into(),
         }
     }
 
@@ -235,6 +287,12 @@ impl Record {
             Record::Version(row) => json(&**row),
             Record::Quarantine(row) => json(row),
             Record::Watermark(row) => json(row),
+            Record::Carried(row) => json(&**row),
+            Record::Closed(row) => json(&**row),
+            Record::Day(row) => json(&**row),
+            Record::Metrics(row) => json(&**row),
+            Record::Snapshot(row) => json(&**row),
+            Record::Bill(row) => json(&**row),
         };
         json.retain(|_, value| !value.is_null());
         json
@@ -252,6 +310,12 @@ impl Record {
             Record::Version(row) => texts(&**row),
             Record::Quarantine(row) => texts(row),
             Record::Watermark(row) => texts(row),
+            Record::Carried(row) => texts(&**row),
+            Record::Closed(row) => texts(&**row),
+            Record::Day(row) => texts(&**row),
+            Record::Metrics(row) => texts(&**row),
+            Record::Snapshot(row) => texts(&**row),
+            Record::Bill(row) => texts(&**row),
         }
     }
 }
@@ -264,6 +328,7 @@ pub fn json<R: Row>(row: &R) -> Map<String, Json> {
         Cell::Boolean(value) => value.into(),
         Cell::Text(text) => text.into(),
         Cell::Time(time) => id::time(time).into(),
+        Cell::Date(date) => date.to_string().into(),
     });
     R::COLUMNS.iter().map(|(name, ..)| (*name).to_owned()).zip(values).collect()
 }

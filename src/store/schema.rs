@@ -1,5 +1,6 @@
 //! The definitions of tables and views: the files that Terraform applies, compiled in.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use super::StoreError;
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// `STRING`, `INTEGER`, `BOOLEAN`, `TIMESTAMP` or `JSON`.
+    /// `STRING`, `INTEGER`, `BOOLEAN`, `TIMESTAMP`, `DATE` or `JSON`.
     #[serde(rename = "type")]
     pub field_type: String,
     /// `REQUIRED` or `NULLABLE`.
@@ -54,15 +55,15 @@ macro_rules! files {
 }
 
 /// Name and JSON schema of each table.
-pub const SCHEMAS: [(&str, &str); 6] = files!("schemas", "json":
-    "replica_events", "alert_log", "deployment_config", "quarantine", "pod_metrics", "watermarks");
+pub const SCHEMAS: [(&str, &str); 11] = files!("schemas", "json":
+    "replica_events", "alert_log", "deployment_config", "quarantine", "pod_metrics", "snapshots", "watermarks",
+    "carried_writes", "closed_changes", "object_days", "bills");
 
 const PROPERTIES: &str = include_str!("../../terraform/tables.json");
 
 /// Every table. The files are compiled in and a test reads them, so nothing can fail here at run time.
 pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
-    let properties: std::collections::BTreeMap<String, Properties> =
-        serde_json::from_str(PROPERTIES).unwrap_or_default();
+    let properties: BTreeMap<String, Properties> = serde_json::from_str(PROPERTIES).unwrap_or_default();
     let table = |(name, schema): &(&'static str, &str)| Table {
         name,
         fields: serde_json::from_str(schema).unwrap_or_default(),
@@ -73,10 +74,38 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
 
 /// Name and SQL of each view, in an order in which each uses only those before it (`terraform/views/order.json`). The SQL
 /// is what BigQuery and SQLite have in common; the rest is filled in by [`Dialect`].
-pub const VIEWS: [(&str, &str); 17] = files!("views", "sql":
-    "quarantined", "limit_ranges", "current_limits", "user_replicas_limits", "writes", "lives", "placed_writes",
-    "ends", "ordered_writes", "limits_in_force", "judged_events", "replica_changes", "conditions", "alerts", "current_replicas",
+pub const VIEWS: [(&str, &str); 30] = files!("views", "sql":
+    "quarantined", "limit_ranges", "current_limits", "user_replicas_limits", "closings", "open_since", "tail_events",
+    "carried_in", "closed_days", "recent_closing", "recent_events", "recent_carried_in", "writes", "lives",
+    "placed_writes", "ends", "ordered_writes", "subjects", "tail_subjects", "limits_in_force", "judged_events",
+    "ordered_changes", "judged_changes", "replica_changes", "conditions", "alerts", "current_replicas", "recent_changes",
     "daily_max_replicas", "user_pod_usage");
+
+/// What the views read instead of all events, where a view stands on one of these: the first of them in order of names
+/// (`terraform/views/bounded.json`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bounded {
+    /// Instead of `replica_events`.
+    events: String,
+    /// What stands for the other events.
+    carried: String,
+    /// What may have a limit.
+    subjects: String,
+}
+
+/// By the view that tells. As [`TABLES`], it cannot fail at run time.
+static BOUNDED: LazyLock<BTreeMap<String, Bounded>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../terraform/views/bounded.json")).unwrap_or_default());
+
+impl Bounded {
+    /// A view's text that reads less.
+    fn text(&self, text: &str) -> String {
+        text.replace("${dataset}.replica_events WHERE TRUE", &format!("${{dataset}}.{}", self.events))
+            .replace("${dataset}.carried_writes WHERE FALSE", &format!("${{dataset}}.{}", self.carried))
+            .replace("${dataset}.subjects", &format!("${{dataset}}.{}", self.subjects))
+    }
+}
 
 /// The table of that name.
 ///
@@ -102,7 +131,7 @@ pub fn name(wanted: &str) -> Result<&'static str, StoreError> {
 /// A view's SQL over tables alone: the views that it uses stand in it.
 pub fn view(name: &str) -> String {
     let own = VIEWS.iter().find(|(view, _)| *view == name).map_or("", |(_, sql)| *sql);
-    match used_by(own).is_empty() {
+    match named_by(own).is_empty() {
         true => own.to_owned(),
         false => over_tables(&format!("SELECT * FROM ${{dataset}}.{name}\n")),
     }
@@ -111,8 +140,7 @@ pub fn view(name: &str) -> String {
 /// A question over tables alone: the views that it uses stand before it. The program asks nothing else, because another
 /// revision may have replaced what is stored under a view's name.
 pub fn over_tables(sql: &str) -> String {
-    let used: Vec<(&str, String)> = used_by(sql).into_iter().map(|(name, text)| (name, text.to_owned())).collect();
-    with_views(&used, sql)
+    with_views(&used_by(sql), sql)
 }
 
 /// Some SQL behind the definitions of views.
@@ -135,8 +163,17 @@ pub(super) fn named_as(sql: &str, prefix: &str) -> String {
         .fold(sql.to_owned(), |sql, name| sql.replace(&format!("${{dataset}}.{name}"), &format!("{prefix}{name}")))
 }
 
-/// The views that a question uses, directly or not, in their order.
-pub(super) fn used_by(sql: &str) -> Vec<(&'static str, &'static str)> {
+/// The views that a question uses, directly or not, in their order, over the rows that it is bounded to by one of them.
+pub(super) fn used_by(sql: &str) -> Vec<(&'static str, String)> {
+    let used = named_by(sql);
+    let bounded =
+        BOUNDED.iter().find(|(told, _)| used.iter().any(|(name, _)| name == told)).map(|(_, bounded)| bounded);
+    let text = |text: &str| bounded.map_or_else(|| text.to_owned(), |bounded| bounded.text(text));
+    used.into_iter().map(|(name, sql)| (name, text(sql))).collect()
+}
+
+/// The views that a question names, or that those name.
+fn named_by(sql: &str) -> Vec<(&'static str, &'static str)> {
     let mut used: Vec<(&'static str, &'static str)> = Vec::new();
     for (name, text) in VIEWS.iter().rev() {
         let names_it = |sql: &str| {
@@ -161,8 +198,10 @@ pub struct Dialect<'d> {
     pub now: &'d str,
     /// The type of texts, for a cast.
     pub text: &'d str,
-    /// A table of the days since `MIN(first_day)` of `periods`.
+    /// The days since `MIN(first_day)` of `periods`, each with the microsecond since 1970 at which it begins.
     pub calendar: &'d str,
+    /// The beginning of the day (UTC) so many days ago: what stands before their number, and behind it.
+    pub days_ago: (&'d str, &'d str),
     /// A time column as microseconds since 1970: what stands before it, between its two places, and behind it. The
     /// column stands once where there is nothing between.
     pub micros: (&'d str, Option<&'d str>, &'d str),
@@ -173,7 +212,10 @@ pub const BIGQUERY: Dialect<'static> = Dialect {
     dataset: "",
     now: "CURRENT_TIMESTAMP()",
     text: "STRING",
-    calendar: "UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day",
+    calendar: "(SELECT day, UNIX_DATE(day) * 86400000000 AS begins FROM \
+               UNNEST(GENERATE_DATE_ARRAY((SELECT MIN(first_day) FROM periods), CURRENT_DATE())) AS day) AS days",
+    // Constant, so that it tells which partitions are read.
+    days_ago: ("TIMESTAMP_SUB(TIMESTAMP_TRUNC(CURRENT_TIMESTAMP(), DAY), INTERVAL ", " DAY)"),
     micros: ("UNIX_MICROS(", None, ")"),
 };
 
@@ -183,7 +225,9 @@ pub const SQLITE: Dialect<'static> = Dialect {
     now: "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
     text: "TEXT",
     calendar: "(WITH RECURSIVE days(day) AS (SELECT MIN(first_day) FROM periods \
-               UNION ALL SELECT DATE(day, '+1 day') FROM days WHERE day < CURRENT_DATE) SELECT day FROM days)",
+               UNION ALL SELECT DATE(day, '+1 day') FROM days WHERE day < CURRENT_DATE) \
+               SELECT day, CAST(strftime('%s', day) AS INTEGER) * 1000000 AS begins FROM days) AS days",
+    days_ago: ("strftime('%Y-%m-%dT00:00:00.000000Z', 'now', '-", " days')"),
     micros: ("(CAST(strftime('%s', ", Some(") AS INTEGER) * 1000000 + CAST(substr("), ", 21, 6) AS INTEGER))"),
 };
 
@@ -191,22 +235,29 @@ impl Dialect<'_> {
     /// Fills the places that differ.
     pub fn fill(&self, sql: &str) -> String {
         let (before, between, behind) = self.micros;
-        let mut filled = String::with_capacity(sql.len());
-        let mut parts = sql.split("MICROS_OF(");
-        filled.extend(parts.next());
-        for part in parts {
-            let (column, rest) = part.split_once(')').unwrap_or((part, ""));
-            match between {
-                Some(between) => filled.extend([before, column, between, column, behind, rest]),
-                None => filled.extend([before, column, behind, rest]),
-            }
-        }
-        filled
+        let micros = calls_replaced(sql, "MICROS_OF(", |column| match between {
+            Some(between) => [before, column, between, column, behind].concat(),
+            None => [before, column, behind].concat(),
+        });
+        let (before, behind) = self.days_ago;
+        calls_replaced(&micros, "DAYS_AGO(", |days| [before, days, behind].concat())
             .replace("${dataset}.", self.dataset)
             .replace("${now}", self.now)
             .replace("${text}", self.text)
             .replace("${calendar}", self.calendar)
     }
+}
+
+/// A text with each call of a function of ours, whose argument has no parentheses, replaced.
+fn calls_replaced(sql: &str, call: &str, replacement: impl Fn(&str) -> String) -> String {
+    let mut parts = sql.split(call);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (argument, rest) = part.split_once(')').unwrap_or((part, ""));
+        replaced.push_str(&replacement(argument));
+        replaced.push_str(rest);
+    }
+    replaced
 }
 
 /// Whether two texts of a view say the same: what makes a view may drop comments, or space at the ends of lines.
@@ -234,10 +285,13 @@ pub fn create_table(table: &Table, dataset: &str, expiration_days: Option<u32>) 
     let columns: Vec<String> = fields.iter().map(column).collect();
     let days = expiration_days.filter(|_| properties.expires);
     let options = days.map_or_else(String::new, |days| format!("\nOPTIONS (partition_expiration_days = {days})"));
+    let partition = match fields.iter().find(|field| field.name == properties.partition) {
+        Some(field) if field.field_type == "DATE" => format!("`{}`", field.name),
+        _ => format!("DATE(`{}`)", properties.partition),
+    };
     format!(
-        "CREATE TABLE IF NOT EXISTS {dataset}.{name} (\n{}\n)\nPARTITION BY DATE(`{}`)\nCLUSTER BY {}{options};\n",
+        "CREATE TABLE IF NOT EXISTS {dataset}.{name} (\n{}\n)\nPARTITION BY {partition}\nCLUSTER BY {}{options};\n",
         columns.join(",\n"),
-        properties.partition,
         properties.clustering.join(", "),
     )
 }

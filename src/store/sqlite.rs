@@ -7,19 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{
     CachedStatement, Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior,
     params_from_iter,
 };
+use tokio::sync::mpsc::Sender;
 
-use super::query::{Query, Rows, Value};
+use super::query::{self, Query, Rows, Value};
 use super::row::{Cell, Record, Row};
 use super::{Appended, Store, StoreError, schema};
 use crate::id;
 use file::DatabaseFile;
 
 mod file;
+mod ledger;
 
 /// How long a writer waits for another process to finish. A commit takes a few milliseconds; a replay's batch at most some
 /// hundred.
@@ -48,6 +51,10 @@ pub struct Sqlite {
     writer: Arc<Mutex<Connection>>,
     /// Answers questions beside them; what passes has but one connection.
     reader: Arc<Mutex<Connection>>,
+    /// Answers page by page: whoever takes a page may ask something else meanwhile.
+    paged: Arc<Mutex<Connection>>,
+    /// Tells that it answers, while a question takes its time.
+    pinged: Arc<Mutex<Connection>>,
     /// Where it lies, unless it passes.
     file: Option<Arc<DatabaseFile>>,
 }
@@ -61,10 +68,16 @@ impl Sqlite {
         let file = DatabaseFile::open(path)?;
         let writer = connect(path).map_err(|error| store_error(&error))?;
         set_up(&writer)?;
-        let reader = connect(path).and_then(|reader| prepare(&reader).map(|()| reader));
+        let file = file.of(number(&writer).map_err(|error| store_error(&error))?);
+        let another = || {
+            let connection = connect(path).and_then(|connection| prepare(&connection).map(|()| connection));
+            Ok::<_, StoreError>(Arc::new(Mutex::new(connection.map_err(|error| store_error(&error))?)))
+        };
         Ok(Sqlite {
             writer: Arc::new(Mutex::new(writer)),
-            reader: Arc::new(Mutex::new(reader.map_err(|error| store_error(&error))?)),
+            reader: another()?,
+            paged: another()?,
+            pinged: another()?,
             file: Some(Arc::new(file)),
         })
     }
@@ -89,7 +102,23 @@ impl Sqlite {
         let connection = connection.map_err(|error| store_error(&error))?;
         set_up(&connection)?;
         let connection = Arc::new(Mutex::new(connection));
-        Ok(Sqlite { writer: Arc::clone(&connection), reader: connection, file: None })
+        let of_it = || Arc::clone(&connection);
+        Ok(Sqlite { writer: of_it(), reader: of_it(), paged: of_it(), pinged: of_it(), file: None })
+    }
+
+    /// Asks on a connection, in one state of the database.
+    async fn ask<T: Send + 'static>(
+        &self,
+        connection: &Arc<Mutex<Connection>>,
+        answer: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            let found = answer(&transaction)?;
+            transaction.commit()?;
+            Ok(found)
+        };
+        self.with(connection, answer).await
     }
 
     /// Runs blocking work on a connection, away from the async threads.
@@ -102,6 +131,8 @@ impl Sqlite {
         tokio::task::spawn_blocking(move || {
             // A panic while the lock was held rolled its transaction back: the connection itself is whole.
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nothing is written into what is another's.
+            file.as_ref().map_or(Ok(()), |file| file.check())?;
             let done = work(&mut connection).map_err(|error| store_error(&error))?;
             // What was written into a file that nobody can open any more is nowhere.
             file.map_or(Ok(()), |file| file.check())?;
@@ -109,6 +140,21 @@ impl Sqlite {
         })
         .await
         .map_err(|error| StoreError::Permanent(error.to_string()))?
+    }
+}
+
+impl Drop for Sqlite {
+    /// The last connection that closes copies the log into the file. Where that is another's by now, the log stays as it is,
+    /// and is whole again when the file is put back.
+    fn drop(&mut self) {
+        if self.file.as_ref().is_some_and(|file| file.check().is_err()) {
+            for connection in [&self.writer, &self.reader, &self.paged, &self.pinged] {
+                if let Ok(connection) = connection.try_lock() {
+                    // Where it cannot be told so, there is nobody to tell that.
+                    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                }
+            }
+        }
     }
 }
 
@@ -165,14 +211,19 @@ impl Store for Sqlite {
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
         let query = query.clone();
-        self.with(&self.reader, move |connection| {
-            // One state of the database for all steps.
-            let transaction = connection.transaction()?;
-            let found = fetch_in_steps(&transaction, &query)?;
-            transaction.rollback()?;
-            Ok(found)
-        })
-        .await
+        self.ask(&self.reader, move |connection| fetch_all(connection, &query)).await
+    }
+
+    async fn fetch_pages(&self, query: &Query, page_rows: usize, pages: Sender<Rows>) -> Result<(), StoreError> {
+        let query = query.clone();
+        let answer = move |connection: &Connection| {
+            fetch_in_steps(connection, &query, page_rows, &mut |page| pages.blocking_send(page).is_ok())
+        };
+        self.ask(&self.paged, answer).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.ask(&self.pinged, |connection| fetch_all(connection, &query::nothing())).await.map(drop)
     }
 }
 
@@ -182,8 +233,11 @@ fn migrate(connection: &Connection) -> Result<(), StoreError> {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for table in schema::TABLES.iter() {
             migrate_table(&transaction, table)?;
+            transaction.execute_batch(&create_index(table))?;
         }
+        transaction.execute_batch(ledger::TABLES)?;
         replace_views(&transaction)?;
+        give_number(&transaction)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()
     };
@@ -209,31 +263,57 @@ fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((!is_fine).then(|| tables.join(", ")))
 }
 
-/// The version of the file is that of its views' texts.
+/// Makes the views that are not there as this release has them.
 fn replace_views(connection: &Connection) -> rusqlite::Result<()> {
-    let views = schema::VIEWS.map(|(name, _)| (name, schema::SQLITE.fill(&schema::view(name))));
-    let texts = views.each_ref().map(|(_, sql)| sql.as_str());
-    let stamp = i64::from_str_radix(id::id(&texts).split_at(7).0, 16).unwrap_or(1);
-    let applied: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if applied != stamp {
-        for (view, sql) in &views {
-            connection.execute_batch(&format!("DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS {sql}"))?;
+    let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
+    let made: BTreeMap<String, String> =
+        made.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let view = |name: &str| format!("CREATE VIEW {name} AS {}", schema::SQLITE.fill(&schema::view(name)));
+    let views = schema::VIEWS.map(|(name, _)| (name, view(name)));
+    let is_made = |(name, sql): &(&str, String)| made.get(*name).is_some_and(|made| made == text_of(sql));
+    if !views.iter().all(is_made) {
+        for (name, sql) in &views {
+            connection.execute_batch(&format!("DROP VIEW IF EXISTS {name}; {}", text_of(sql)))?;
         }
-        connection.execute_batch(&format!("PRAGMA user_version = {stamp}"))?;
     }
     Ok(())
 }
 
+/// A statement as SQLite keeps it.
+fn text_of(sql: &str) -> &str {
+    sql.trim_end().trim_end_matches(';').trim_end()
+}
+
+/// The number of the database, which tells it from every other one.
+fn number(connection: &Connection) -> rusqlite::Result<u32> {
+    let number: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(u32::try_from(number).unwrap_or_default())
+}
+
+/// Gives a database its number, unless it has one.
+fn give_number(connection: &Connection) -> rusqlite::Result<()> {
+    if file::is_number(number(connection)?) {
+        return Ok(());
+    }
+    connection.pragma_update(None, "user_version", file::new_number())
+}
+
 fn migrate_table(connection: &Connection, table: &schema::Table) -> rusqlite::Result<()> {
     let name = table.name;
-    let mut known = connection.prepare(&format!("SELECT name, \"notnull\" FROM pragma_table_info('{name}')"))?;
-    let known: BTreeMap<String, bool> =
-        known.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let mut known = connection.prepare(&format!("SELECT name, \"notnull\", pk FROM pragma_table_info('{name}')"))?;
+    let known: BTreeMap<String, Known> = known
+        .query_map([], |row| Ok((row.get(0)?, Known { is_required: row.get(1)?, is_key: row.get(2)? })))?
+        .collect::<rusqlite::Result<_>>()?;
     if known.is_empty() {
         return connection.execute_batch(&create_table(table, name));
     }
-    let is_stricter = |field: &schema::Field| field.mode == "NULLABLE" && known.get(&field.name) == Some(&true);
-    if table.fields.iter().any(is_stricter) {
+    let is_otherwise = |field: &schema::Field| {
+        let is_key = table.properties.key.contains(&field.name);
+        known
+            .get(&field.name)
+            .map_or(is_key, |known| known.is_key != is_key || known.is_required && field.mode == "NULLABLE")
+    };
+    if table.fields.iter().any(is_otherwise) {
         return rebuild(connection, table, &known);
     }
     for field in table.fields.iter().filter(|field| !known.contains_key(&field.name)) {
@@ -243,10 +323,19 @@ fn migrate_table(connection: &Connection, table: &schema::Table) -> rusqlite::Re
     Ok(())
 }
 
-/// SQLite cannot relax a column, so its rows move to a new table. The views are made again behind it.
-fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<String, bool>) -> rusqlite::Result<()> {
+/// A column that is there.
+struct Known {
+    is_required: bool,
+    is_key: bool,
+}
+
+/// SQLite can neither relax a column nor change the key, so the rows move to a new table. The views are made again behind it.
+fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<String, Known>) -> rusqlite::Result<()> {
     let name = table.name;
-    tracing::info!(table = name, "rebuilding a table of the store: columns of it may be null now");
+    tracing::info!(
+        table = name,
+        "rebuilding a table of the store: columns of it may be null now, or its key is another"
+    );
     let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
     let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let dropped: String = views.iter().map(|view| format!("DROP VIEW {view};")).collect();
@@ -255,7 +344,7 @@ fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<Stri
     let kept = kept.join(", ");
     connection.execute_batch(&format!(
         "{dropped} {create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
-         ALTER TABLE {name}_rebuilt RENAME TO {name}; PRAGMA user_version = 0;",
+         ALTER TABLE {name}_rebuilt RENAME TO {name};",
         create = create_table(table, &format!("{name}_rebuilt")),
     ))
 }
@@ -264,6 +353,12 @@ fn create_table(table: &schema::Table, name: &str) -> String {
     let columns: Vec<String> = table.fields.iter().map(column_definition).collect();
     let key: Vec<String> = table.properties.key.iter().map(|column| quoted(column)).collect();
     format!("CREATE TABLE {name} ({}, PRIMARY KEY ({}))", columns.join(", "), key.join(", "))
+}
+
+/// What BigQuery's partitions are for: a question about some time reads that, and not the history.
+fn create_index(schema::Table { name, properties, .. }: &schema::Table) -> String {
+    let column = &properties.partition;
+    format!("CREATE INDEX IF NOT EXISTS {name}_by_{column} ON {name} (`{column}`)")
 }
 
 fn column_definition(field: &schema::Field) -> String {
@@ -283,12 +378,24 @@ fn append_all(connection: &Connection, records: &[Record]) -> rusqlite::Result<V
     let mut versions = Inserter::new(connection)?;
     let mut quarantine = Inserter::new(connection)?;
     let mut watermarks = Inserter::new(connection)?;
+    let mut carried = Inserter::new(connection)?;
+    let mut closed = Inserter::new(connection)?;
+    let mut days = Inserter::new(connection)?;
+    let mut metrics = Inserter::new(connection)?;
+    let mut snapshots = Inserter::new(connection)?;
+    let mut bills = Inserter::new(connection)?;
     let insert = |record: &Record| match record {
         Record::Event(row) => events.insert(&**row),
         Record::Alert(row) => alerts.insert(&**row),
         Record::Version(row) => versions.insert(&**row),
         Record::Quarantine(row) => quarantine.insert(row),
         Record::Watermark(row) => watermarks.insert(row),
+        Record::Carried(row) => carried.insert(&**row),
+        Record::Closed(row) => closed.insert(&**row),
+        Record::Day(row) => days.insert(&**row),
+        Record::Metrics(row) => metrics.insert(&**row),
+        Record::Snapshot(row) => snapshots.insert(&**row),
+        Record::Bill(row) => bills.insert(&**row),
     };
     records.iter().map(insert).collect()
 }
@@ -327,25 +434,45 @@ impl<'c, R: Row> Inserter<'c, R> {
     }
 }
 
+fn fetch_all(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
+    let mut found = Rows::default();
+    let keep = &mut |rows| {
+        found = rows;
+        true
+    };
+    fetch_in_steps(connection, query, usize::MAX, keep)?;
+    Ok(found)
+}
+
+/// Gives the answer in pages of so many rows, until one of them is not wanted.
+///
 /// SQLite computes a view again wherever it is named, and ours are made of each other: so each view that a question uses
 /// becomes a table first, for as long as the question takes.
-fn fetch_in_steps(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
+fn fetch_in_steps(
+    connection: &Connection,
+    query: &Query,
+    page_rows: usize,
+    take: &mut dyn FnMut(Rows) -> bool,
+) -> rusqlite::Result<()> {
     let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
     let (steps, question) = query.steps();
     if steps.is_empty() {
-        return fetch(connection, &local(&question), &query.parameters);
+        return fetch(connection, &local(&question), &query.parameters, page_rows, take);
     }
     connection.pragma_update(None, "cache_size", -i64::from(SORT_KIB))?;
-    let answer = || {
+    let mut answer = || {
         for (view, text) in &steps {
             let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
             bind(&mut statement, &query.parameters)?;
             statement.raw_execute()?;
         }
-        fetch(connection, &local(&question), &query.parameters)
+        fetch(connection, &local(&question), &query.parameters, page_rows, take)
     };
-    // The transaction around it is rolled back, and the tables with it.
-    let found = answer();
+    let found = answer().and_then(|()| {
+        // Where the transaction is rolled back they go with it, but then SQLite reads its whole schema again.
+        let dropped: String = steps.iter().map(|(view, _)| format!("DROP TABLE step_{view};")).collect();
+        connection.execute_batch(&dropped)
+    });
     connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
     found
 }
@@ -359,16 +486,26 @@ fn bind(statement: &mut Statement<'_>, parameters: &[(String, Value)]) -> rusqli
     Ok(())
 }
 
-fn fetch(connection: &Connection, sql: &str, parameters: &[(String, Value)]) -> rusqlite::Result<Rows> {
+fn fetch(
+    connection: &Connection,
+    sql: &str,
+    parameters: &[(String, Value)],
+    page_rows: usize,
+    take: &mut dyn FnMut(Rows) -> bool,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(sql)?;
     bind(&mut statement, parameters)?;
-    let columns = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
-    let mut found = Rows { rows: Vec::new(), columns };
+    let empty = Rows { columns: statement.column_names().map(str::to_owned).collect(), rows: Vec::new() };
+    let mut page = empty.clone();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
-        found.rows.push((0..found.columns.len()).map(|at| value(row.get_ref(at)?)).collect::<rusqlite::Result<_>>()?);
+        if page.rows.len() == page_rows && !take(std::mem::replace(&mut page, empty.clone())) {
+            return Ok(());
+        }
+        page.rows.push((0..page.columns.len()).map(|at| value(row.get_ref(at)?)).collect::<rusqlite::Result<_>>()?);
     }
-    Ok(found)
+    take(page);
+    Ok(())
 }
 
 /// Times stay text: SQLite has no type for them, and a [`super::row::Column`] of that type reads both.
@@ -390,6 +527,7 @@ impl ToSql for Cell<'_> {
             Cell::Boolean(value) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*value))),
             Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Cell::Time(time) => ToSqlOutput::Owned(id::time(*time).into()),
+            Cell::Date(date) => ToSqlOutput::Owned(date.to_string().into()),
         })
     }
 }
@@ -402,5 +540,31 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull | ErrorCode::SystemIoFailure,
         ) => StoreError::Transient(error.to_string()),
         _ => StoreError::Permanent(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cluster has thousands of Deployments: what is joined by the cluster alone costs their number squared.
+    #[test]
+    fn no_view_joins_deployments_by_their_cluster_alone() {
+        let connection = Connection::open_in_memory().expect("memory");
+        set_up(&connection).expect("tables");
+        let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
+        for view in ["alerts", "replica_changes", "current_replicas", "daily_max_replicas"] {
+            let (steps, _) = Query::new(format!("SELECT * FROM ${{dataset}}.{view}"), Vec::new()).steps();
+            for (step, text) in &steps {
+                let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", local(text))).expect("a plan");
+                let lines = plan.query_map([], |row| row.get::<_, String>(3)).expect("lines");
+                for line in lines.map(|line| line.expect("text")) {
+                    assert!(!line.contains("(cluster_id=?)"), "{view}: {step}: {line}");
+                }
+                let made =
+                    connection.prepare(&format!("CREATE TEMP TABLE IF NOT EXISTS step_{step} AS {}", local(text)));
+                made.expect("a step").raw_execute().expect("made");
+            }
+        }
     }
 }

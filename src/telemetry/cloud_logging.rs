@@ -4,7 +4,7 @@
 use std::fmt;
 
 use chrono::Utc;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -39,11 +39,19 @@ where
             line.insert(TRACE.to_owned(), trace);
         }
         event.record(&mut Fields(&mut line));
-        line.insert("severity".to_owned(), severity(*event.metadata().level()).into());
+        // An alert says its own: Cloud Logging has more of them than there are levels.
+        line.entry("severity").or_insert_with(|| severity(*event.metadata().level()).into());
         line.insert("time".to_owned(), Utc::now().to_rfc3339().into());
         line.insert("target".to_owned(), event.metadata().target().into());
         writeln!(writer, "{}", shown::Json(Json::Object(line)))
     }
+}
+
+/// A line about the process itself, which no level keeps back.
+pub(super) fn last_word(message: &str) -> String {
+    let time = Utc::now().to_rfc3339();
+    let line = json!({ "severity": severity(Level::ERROR), "time": time, "message": message, "target": "pedwatch" });
+    format!("{}\n", shown::Json(line))
 }
 
 fn severity(level: Level) -> &'static str {

@@ -1,5 +1,7 @@
-//! One line a state: what goes wrong with each of thousands of messages is said once, and then counted.
+//! One line a state: what goes wrong with each of thousands of messages is said once, and then counted; and what has an id
+//! is said once.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,9 +56,46 @@ impl Steady {
     }
 }
 
+/// How many ids are known: a redelivery comes within minutes, or after an outage with all that came in between.
+const RECENT_MAX: usize = 10_000;
+
+/// The ids of late, by which something is told once.
+#[derive(Debug, Default)]
+pub struct Recent {
+    ids: Mutex<(HashSet<String>, VecDeque<String>)>,
+}
+
+impl Recent {
+    /// Whether an id was not among them. From now on it is.
+    pub fn is_new(&self, id: &str) -> bool {
+        let (known, order) = &mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.insert(id.to_owned()) {
+            return false;
+        }
+        order.push_back(id.to_owned());
+        if order.len() > RECENT_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_ids_are_known_and_no_more_than_that() {
+        let recent = Recent::default();
+        assert!(recent.is_new("0") && !recent.is_new("0"));
+        for id in 1..=RECENT_MAX {
+            assert!(recent.is_new(&id.to_string()));
+        }
+        assert!(recent.is_new("0"), "it was the oldest");
+        assert!(!recent.is_new(&RECENT_MAX.to_string()));
+    }
 
     #[test]
     fn a_state_is_told_once_until_it_changes() {

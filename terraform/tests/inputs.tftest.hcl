@@ -74,6 +74,18 @@ run "a_schedule_has_five_fields" {
   expect_failures = [var.jobs]
 }
 
+run "closing_days_has_a_schedule_of_five_fields" {
+  command = plan
+  variables { daily = { schedule = "nightly" } }
+  expect_failures = [var.daily]
+}
+
+run "closing_days_is_no_other_job" {
+  command = plan
+  variables { jobs = { daily = { args = ["daily"], schedule = "30 0 * * *" } } }
+  expect_failures = [var.jobs]
+}
+
 run "the_platform_allows_a_range" {
   command = plan
   variables { platform = { min_replicas = 9 } }
@@ -82,8 +94,167 @@ run "the_platform_allows_a_range" {
 
 run "silence_is_what_monitoring_can_see" {
   command = plan
-  variables { silence_hours = 48 }
+  variables {
+    silence_hours      = 48
+    managed_prometheus = null
+  }
   expect_failures = [var.silence_hours]
+}
+
+run "silence_is_at_most_a_week" {
+  command = plan
+  variables { silence_hours = 169 }
+  expect_failures = [var.silence_hours]
+}
+
+run "a_whole_cpu" {
+  command = plan
+  variables { resources = { cpu = "0.5" } }
+  expect_failures = [var.resources]
+}
+
+run "ingress_has_three_values" {
+  command = plan
+  variables { ingress = "internal" }
+  expect_failures = [var.ingress]
+}
+
+run "a_vpc_is_reached_one_way" {
+  command = plan
+  variables { vpc_access = { connector = "projects/acme-prod/locations/europe-west1/connectors/run", network = "default" } }
+  expect_failures = [var.vpc_access]
+}
+
+run "a_vpc_is_reached_some_way" {
+  command = plan
+  variables { vpc_access = { egress = "ALL_TRAFFIC" } }
+  expect_failures = [var.vpc_access]
+}
+
+run "a_worker_pool_has_no_connector" {
+  command = plan
+  variables {
+    delivery   = "pull"
+    vpc_access = { connector = "projects/acme-prod/locations/europe-west1/connectors/run" }
+  }
+  expect_failures = [var.vpc_access]
+}
+
+run "an_image_satisfies_one_policy" {
+  command = plan
+  variables { binary_authorization = { use_default = true, policy = "projects/acme-prod/platforms/cloudRun/policies/strict" } }
+  expect_failures = [var.binary_authorization]
+}
+
+run "a_launch_stage_is_known" {
+  command = plan
+  variables { launch_stage = "PREVIEW" }
+  expect_failures = [var.launch_stage]
+}
+
+run "a_start_outlasts_the_spreading_of_grants" {
+  command = plan
+  variables { probes = { startup_failures = 40 } }
+  expect_failures = [var.probes]
+}
+
+run "a_key_is_where_cloud_run_is" {
+  command = plan
+  variables { kms_key = "projects/acme-prod/locations/europe/keyRings/pedwatch/cryptoKeys/all" }
+  expect_failures = [var.kms_key]
+}
+
+run "a_dataset_has_a_key_at_its_location" {
+  command = plan
+  variables { kms_key = "projects/acme-prod/locations/europe-west1/keyRings/pedwatch/cryptoKeys/all" }
+  expect_failures = [var.dataset]
+}
+
+run "a_partition_expires_in_days" {
+  command = plan
+  variables { partition_expiration_days = { quarantine = -1 } }
+  expect_failures = [var.partition_expiration_days]
+}
+
+run "an_expiry_of_the_first_release_is_not_forgotten" {
+  command = plan
+  variables { dataset = { location = "EU", partition_expiration_days = 800 } }
+  expect_failures = [var.dataset]
+}
+
+run "owners_have_members" {
+  command = plan
+  variables { owners = { team-payments = ["payments@example.com"] } }
+  expect_failures = [var.owners]
+}
+
+run "owners_have_datasets_of_their_own" {
+  command = plan
+  variables { owners = { "team-a" = ["group:a@example.com"], "Team.A" = ["group:b@example.com"] } }
+  expect_failures = [var.owners]
+}
+
+run "a_channel_is_named_whole" {
+  command = plan
+  variables { notification_channels = ["slack"] }
+  expect_failures = [var.notification_channels]
+}
+
+run "without_the_sidecar_nothing_scrapes_and_the_topic_is_watched" {
+  command = plan
+  variables { managed_prometheus = null }
+
+  assert {
+    condition     = length(google_cloud_run_v2_service.this[0].template[0].containers) == 1 && length(google_project_iam_member.consumer_measures) == 0
+    error_message = "there is a sidecar, or its grant"
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.silence.conditions[0].condition_absent[0].duration == "43200s"
+    error_message = "nobody watches for silence"
+  }
+}
+
+run "a_worker_pool_has_a_sidecar_only_when_one_is_named" {
+  command = plan
+  variables { delivery = "pull" }
+
+  assert {
+    condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1
+    error_message = "there is a sidecar that may not know worker pools"
+  }
+}
+
+run "a_service_takes_a_connector" {
+  command = plan
+  variables { vpc_access = { connector = "projects/acme-prod/locations/europe-west1/connectors/run" } }
+
+  assert {
+    condition     = length(google_cloud_run_v2_service.this[0].template[0].vpc_access[0].network_interfaces) == 0
+    error_message = "both ways"
+  }
+}
+
+run "severities_are_told_as_asked" {
+  command = plan
+  variables { tell = { critical = false, info = true } }
+
+  assert {
+    condition     = keys(google_monitoring_alert_policy.alerts) == ["info"]
+    error_message = "another severity is told"
+  }
+}
+
+run "each_table_expires_as_asked" {
+  command = plan
+  variables { partition_expiration_days = { replica_events = 400, deployment_config = 3000 } }
+
+  assert {
+    condition = alltrue([
+      for table, days in { replica_events = 400, deployment_config = 3000, quarantine = 90 } :
+      google_bigquery_table.tables[table].time_partitioning[0].expiration_ms == days * 86400000
+    ])
+    error_message = "a table keeps its partitions for another time"
+  }
 }
 
 run "names_fit_service_accounts" {

@@ -20,7 +20,7 @@ segments AS (
     object_kind, object_name, object_uid, object_version, event_id, write_id, is_write, touched, replicas,
     limit_max_replicas, limit_initial_max_replicas, limit_id, actor, on_behalf_of, route
   FROM ${dataset}.conditions
-  WHERE begins = 1
+  WHERE begins = 1 AND NOT is_past
   UNION ALL
   -- What has no place is a segment of its own.
   SELECT
@@ -112,7 +112,9 @@ SELECT
   raised.alert_id, raised.alert_time, raised.alert_type, raised.severity, raised.message, raised.project_id,
   raised.location, raised.cluster_name, raised.namespace, raised.deployment_name, NULL, NULL, NULL, NULL, raised.event_id,
   NULL, TRUE, NULL, raised.replicas, raised.limit_max_replicas, raised.limit_initial_max_replicas, raised.limit_id,
-  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time, FALSE,
+  raised.actor, raised.on_behalf_of, raised.route, raised.ingested_at, 1, raised.alert_time,
+  -- What the daily comparison found is about no write, and stands as it was found.
+  raised.event_id IS NULL,
   raised.ingested_at
 FROM raised
 LEFT JOIN folded ON folded.alert_id = raised.alert_id

@@ -1,41 +1,8 @@
 -- What each rule holds against each number, where it was written and wherever a limit began or ended on it: `held`, NULL where
 -- nothing. A run of one `held` is a segment, which begins where `begins` is 1.
-WITH flips AS (
-  -- An HPA whose reference comes to find its Deployment, or does not any more, while its numbers stand: no change, but what
-  -- is held against it begins or ends.
-  SELECT * FROM (
-    SELECT *, LAG(effective) OVER life_order AS was_effective, LAG(target) OVER life_order AS was_target
-    FROM ${dataset}.ordered_writes
-    WHERE object_kind = 'HorizontalPodAutoscaler' AND (outcome = 'stored' AND replicas IS NOT NULL OR outcome = 'observed' AND target = '')
-    WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
-  ) AS followed
-  WHERE effective <> was_effective AND target = was_target
-),
-standing AS (
-  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS replaced_at
-  FROM ${dataset}.replica_changes
-),
-steps AS (
-  SELECT project_id, location, cluster_name, namespace, deployment_name, object_kind, object_name, object_uid, object_version,
-    event_id, write_id, event_time, effective_time, life, position, 0 AS step, operation, replicas, touched, effective, outside_range,
-    actor, on_behalf_of, route, in_scope, verdict, cluster_id, object_id
-  FROM standing
-  UNION ALL
-  SELECT standing.project_id, standing.location, standing.cluster_name, standing.namespace, standing.deployment_name,
-    standing.object_kind, standing.object_name, standing.object_uid, flips.object_version, flips.event_id, flips.write_id,
-    flips.event_time, flips.effective_time, standing.life, standing.position, flips.position, flips.operation,
-    standing.replicas, flips.touched, flips.effective, standing.outside_range, flips.actor, flips.on_behalf_of, flips.route,
-    standing.in_scope, standing.verdict, standing.cluster_id, standing.object_id
-  FROM flips
-  JOIN standing
-    ON standing.object_id = flips.object_id AND standing.life = flips.life AND standing.deployment_name = flips.target
-    AND standing.replicas = flips.replicas AND standing.write_id <> flips.write_id
-    AND standing.effective_time <= flips.effective_time
-    AND (standing.replaced_at IS NULL OR flips.effective_time < standing.replaced_at)
-),
-changes AS (
-  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position, step) AS next_time
-  FROM steps
+WITH changes AS (
+  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS next_time
+  FROM ${dataset}.judged_changes
 ),
 turns AS (
   SELECT DISTINCT cluster_id, namespace, deployment_name, CASE WHEN sides.ends = 1 THEN ends_at ELSE begins_at END AS turns_at
@@ -94,7 +61,7 @@ held_against AS (
 compared AS (
   SELECT *,
     ROW_NUMBER() OVER (
-      PARTITION BY alert_type, object_id, life ORDER BY position, step, alert_time, CASE WHEN is_write THEN 0 ELSE 1 END) AS point
+      PARTITION BY alert_type, object_id, life ORDER BY position, alert_time, CASE WHEN is_write THEN 0 ELSE 1 END) AS point
   FROM held_against
 ),
 begun AS (
@@ -110,5 +77,7 @@ SELECT
   point, is_write, alert_time, event_time, effective_time, next_time, project_id, location, cluster_name, namespace,
   deployment_name, object_kind, object_name, object_uid, object_version, object_id, life, event_id, write_id, touched, replicas,
   point_max AS limit_max_replicas, point_initial AS limit_initial_max_replicas, point_limit_id AS limit_id, actor,
-  on_behalf_of, route
+  on_behalf_of, route,
+  -- It began before what is read, and was judged then.
+  is_write AND COALESCE(carried, 'open') <> 'open' AS is_past
 FROM begun

@@ -1,15 +1,10 @@
 -- The limit in force for each Deployment in each cluster where it was written, as ranges of time [begins_at, ends_at): of
 -- the scopes that have one, the narrowest counts.
-WITH subjects AS (
-  SELECT DISTINCT cluster_id, cluster_name, namespace, deployment_name
-  FROM ${dataset}.writes
-  WHERE deployment_name IS NOT NULL
-),
-applicable AS (
-  SELECT subjects.cluster_id, ranges.namespace, ranges.deployment_name, ranges.limit_id, ranges.begins_at, ranges.ends_at,
+WITH applicable AS (
+  SELECT subjects.cluster_id, subjects.namespace, subjects.deployment_name, ranges.limit_id, ranges.begins_at, ranges.ends_at,
     ranges.max_replicas, ranges.initial_max_replicas,
     CASE ranges.scope WHEN '' THEN 3 WHEN subjects.cluster_name THEN 2 ELSE 1 END AS breadth
-  FROM subjects
+  FROM ${dataset}.subjects AS subjects
   JOIN ${dataset}.limit_ranges AS ranges
     ON ranges.namespace = subjects.namespace AND ranges.deployment_name = subjects.deployment_name
     AND ranges.scope IN ('', subjects.cluster_name, subjects.cluster_id)

@@ -1,7 +1,8 @@
 -- The order: each write of a life in its place, with who gets the credit for a version, the Deployment that it is about,
 -- and the writes that no entry explains.
 --
--- Within a life the version orders; what shows none is put behind what happened before it. The end is last.
+-- Within a life the version orders; what shows none is put behind what happened before it. The end is last. What came
+-- before the writes that are read is carried in (`before_…`).
 WITH claimed AS (
   -- One write gets the credit for a version: the create that began the life, else one that wrote a watched field, else
   -- the first that shows it.
@@ -29,6 +30,7 @@ counted AS (
     object_name, object_uid, object_version, touched, operation, outcome, object_state, method_name, replicas,
     min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range, insert_id,
     cluster_id, object_id, life, version_rank, target, CAST(NULL AS ${text}) AS last_target,
+    carried, settled, before_generation, before_explains, before_missing, before_missed, before_effective,
     FALSE AS is_end,
     CASE WHEN version_rank IS NULL THEN generation ELSE version_generation END AS shown_generation,
     MAX(version_rank) OVER (
@@ -38,13 +40,18 @@ counted AS (
   UNION ALL
   SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
     object_name, object_uid, NULL, TRUE, operation, 'stored', 'gone', '', NULL, NULL, TRUE, NULL, actor, on_behalf_of,
-    actor_kind, route, in_scope, FALSE, '', cluster_id, object_id, life, NULL, target, last_target, TRUE, NULL, NULL
+    actor_kind, route, in_scope, FALSE, '', cluster_id, object_id, life, NULL, target, last_target,
+    NULL, FALSE, NULL, NULL, NULL, NULL, NULL, TRUE, NULL, NULL
   FROM ${dataset}.ends
 ),
 positioned AS (
   SELECT *,
     -- What is uncertain may not have turned an HPA.
     CASE WHEN outcome <> 'uncertain' THEN target END AS aim,
+    CASE WHEN NOT settled THEN shown_generation END AS counted_generation,
+    -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
+    CASE WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
+      AND NOT settled THEN 1 ELSE 0 END AS takes_generation,
     ROW_NUMBER() OVER (
     PARTITION BY object_id
     ORDER BY life, CASE WHEN is_end THEN 1 ELSE 0 END, COALESCE(version_rank, rank_before, 0), CASE WHEN version_rank IS NULL THEN 1 ELSE 0 END, event_time,
@@ -54,46 +61,52 @@ positioned AS (
 carried AS (
   SELECT *,
     COUNT(aim) OVER (life_order ROWS UNBOUNDED PRECEDING) AS targets,
-    MAX(shown_generation) OVER (life_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_generation,
-    -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
-    SUM(CASE WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
-      THEN 1 ELSE 0 END) OVER (life_order ROWS UNBOUNDED PRECEDING) AS without_generation,
+    MAX(counted_generation) OVER (life_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS read_generation,
+    MAX(before_generation) OVER life_of AS carried_generation,
+    SUM(takes_generation) OVER (life_order ROWS UNBOUNDED PRECEDING)
+      + COALESCE(MAX(before_explains) OVER life_of, 0) AS without_generation,
     -- A deletecollection takes one of each object that finalizers hold, at whichever later place.
-    SUM(CASE WHEN operation = 'delete_collection' AND outcome = 'observed' THEN 1 ELSE 0 END)
-      OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions
+    SUM(CASE WHEN operation = 'delete_collection' AND outcome = 'observed' AND NOT settled THEN 1 ELSE 0 END)
+      OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions,
+    COALESCE(MAX(before_missing) OVER life_of, 0) AS carried_missing,
+    COALESCE(MAX(before_missed) OVER life_of, 0) AS carried_missed,
+    COUNT(before_missed) OVER life_of > 0 AS is_cut
   FROM positioned
-  WINDOW life_order AS (PARTITION BY object_id, life ORDER BY position)
+  WINDOW life_of AS (PARTITION BY object_id, life), life_order AS (PARTITION BY object_id, life ORDER BY position)
 ),
 explained AS (
   SELECT *,
+    CASE WHEN read_generation IS NULL OR carried_generation > read_generation THEN carried_generation ELSE read_generation END AS previous_generation,
     MAX(aim) OVER (PARTITION BY object_id, life, targets) AS current_target,
     -- Whether it is found is known with what it aims at.
     MIN(CASE WHEN aim IS NULL OR effective THEN 1 ELSE 0 END) OVER (PARTITION BY object_id, life, targets) = 1 AS currently_effective,
-    without_generation - COALESCE(MAX(CASE WHEN shown_generation IS NOT NULL THEN without_generation END) OVER (
+    without_generation - COALESCE(MAX(CASE WHEN counted_generation IS NOT NULL THEN without_generation END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS may_explain
   FROM carried
 ),
 gaps AS (
   SELECT *,
     -- A status write shows the generation, and does not move it.
-    CASE WHEN object_kind = 'Deployment' AND previous_generation IS NOT NULL AND shown_generation IS NOT NULL THEN
-      shown_generation - previous_generation - CASE WHEN method_name LIKE '%.status.%' THEN 0 ELSE 1 END - may_explain
+    CASE WHEN object_kind = 'Deployment' AND previous_generation IS NOT NULL AND counted_generation IS NOT NULL THEN
+      counted_generation - previous_generation - CASE WHEN method_name LIKE '%.status.%' THEN 0 ELSE 1 END - may_explain
     END AS unexplained
   FROM explained
 ),
 summed AS (
   SELECT *,
     SUM(CASE WHEN unexplained > 0 THEN unexplained ELSE 0 END) OVER (
-      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) - held_deletions AS missing,
+      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) + carried_missing - held_deletions AS missing,
     -- What is uncertain holds nothing up: a call may time out long after the object's end.
-    MAX(CASE WHEN outcome <> 'uncertain' THEN event_time END) OVER (
+    MAX(CASE WHEN outcome = 'uncertain' OR before_effective > event_time THEN before_effective ELSE event_time END) OVER (
       PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
   FROM gaps
 ),
 missed AS (
   SELECT *,
-    MAX(CASE WHEN missing > 0 THEN missing ELSE 0 END) OVER (
-      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) AS missed_so_far
+    MAX(CASE WHEN missing > carried_missed THEN missing ELSE carried_missed END) OVER (
+      PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) AS missed_so_far,
+    COALESCE(LAG(missing) OVER (PARTITION BY object_id, life ORDER BY position), carried_missing) AS missing_before,
+    LAG(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS previous_effective
   FROM summed
 )
 SELECT
@@ -102,5 +115,10 @@ SELECT
   replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind, route,
   in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank,
   COALESCE(current_target, last_target) AS target, is_end,
-  unexplained, may_explain, missed_so_far
+  unexplained, may_explain, missed_so_far, carried, settled, is_cut,
+  -- What is carried in where the writes from this one on are read alone.
+  previous_generation AS before_generation, may_explain - takes_generation AS before_explains,
+  missing_before AS before_missing,
+  COALESCE(LAG(missed_so_far) OVER (PARTITION BY object_id, life ORDER BY position), carried_missed) AS before_missed,
+  CASE WHEN previous_effective IS NULL OR before_effective > previous_effective THEN before_effective ELSE previous_effective END AS before_effective
 FROM missed

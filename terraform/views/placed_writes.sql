@@ -4,6 +4,9 @@
 -- the numbers that would have been. Ends are aside: what they show is not what is there.
 WITH placed AS (
   SELECT writes.*, COALESCE(lives.life, 1) AS life, lives.starts_at, lives.next_starts_at,
+    lives.first_time, lives.has_create,
+    -- What may still turn out to be something else is not settled.
+    COALESCE(writes.carried, '') = 'settled' AS settled,
     SUBSTR('000' || CAST(LENGTH(writes.object_version) AS ${text}), -4) || writes.object_version AS version_key,
     CASE
       WHEN writes.object_kind = 'Deployment' THEN writes.object_name
@@ -68,8 +71,8 @@ doubted AS (
 ),
 surrounded AS (
   SELECT *,
-    COALESCE(is_doubtful, FALSE) AS dry_run,
-    MAX(CASE WHEN COALESCE(is_doubtful, FALSE) THEN NULL ELSE known_generation END) OVER lower AS generation_before,
+    COALESCE(is_doubtful, FALSE) AND NOT settled AS dry_run,
+    COALESCE(MAX(CASE WHEN COALESCE(is_doubtful, FALSE) THEN NULL ELSE known_generation END) OVER lower, before_generation) AS generation_before,
     MIN(CASE WHEN COALESCE(is_doubtful, FALSE) OR replicas IS NULL THEN NULL ELSE known_generation END) OVER higher AS generation_after,
     -- The number that the lowest generation behind shows, under it in one number (replicas are below 2^32).
     MIN(CASE WHEN COALESCE(is_doubtful, FALSE) THEN NULL ELSE known_generation * 4294967296 + replicas END) OVER higher AS numbered_after
@@ -85,10 +88,11 @@ SELECT
   deployment_name, object_kind, object_name, object_uid, born_at, object_version, generation, touched, operation, outcome,
   object_state, method_name, replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route,
   user_agent, caller_ip, in_scope, outside_range, insert_id, log_name, cluster_id, object_id, life, starts_at,
-  next_starts_at, version_rank, target, ends,
+  next_starts_at, version_rank, target, ends, settled, first_time, has_create, carried, before_generation, before_explains,
+  before_missing, before_missed, before_effective,
   dry_run
     -- A Scale has no generation. Between two writes whose generations follow each other there was no room for one.
-    OR COALESCE(version_rank IS NOT NULL AND object_kind = 'Deployment' AND operation = 'scale' AND known_generation IS NULL
+    OR COALESCE(NOT settled AND version_rank IS NOT NULL AND object_kind = 'Deployment' AND operation = 'scale' AND known_generation IS NULL
       AND generation_after - generation_before < 2
       AND numbered_after <> generation_after * 4294967296 + replicas, FALSE) AS dry_run
 FROM surrounded

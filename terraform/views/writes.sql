@@ -5,7 +5,7 @@ WITH once AS (
   SELECT * FROM (
     SELECT *, MIN(ingested_at) OVER (PARTITION BY event_time, event_id) AS first_ingested_at, ROW_NUMBER() OVER (
       PARTITION BY event_time, event_id ORDER BY CASE WHEN write_id IS NULL THEN 1 ELSE 0 END, ingested_at) AS copy
-    FROM ${dataset}.replica_events
+    FROM ${dataset}.replica_events WHERE TRUE
   ) AS numbered
   WHERE copy = 1
 ),
@@ -68,7 +68,19 @@ SELECT
   END AS outcome,
   object_state, method_name, replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route,
   user_agent, caller_ip, in_scope, outside_range, insert_id, log_name,
-  cluster_id, cluster_id || '/' || namespace || '/' || object_kind || '/' || COALESCE(object_name, write_id) AS object_id
+  cluster_id, cluster_id || '/' || namespace || '/' || object_kind || '/' || COALESCE(object_name, write_id) AS object_id,
+  NULL AS carried, NULL AS life_first_time, NULL AS life_starts_at, NULL AS life_has_create, NULL AS before_generation,
+  NULL AS before_explains, NULL AS before_missing, NULL AS before_missed, NULL AS before_effective
 FROM listed
 -- Of a deletecollection whose list came in another piece, the pieces without it say nothing more.
 WHERE NOT (operation = 'delete_collection' AND object_name IS NULL AND object_state IS NULL AND named > 0)
+UNION ALL
+-- Who reads all events needs nothing carried in. A bounded question reads here what stands for the events before it.
+SELECT
+  write_id, event_id, event_time, received_time, ingested_at, project_id, location, cluster_name, namespace,
+  deployment_name, object_kind, object_name, object_uid, born_at, object_version, generation, touched, operation,
+  outcome, object_state, method_name, replicas, min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route,
+  NULL, NULL, in_scope, outside_range, insert_id, log_name, cluster_id, object_id, carried,
+  life_first_time, life_starts_at, life_has_create, before_generation, before_explains, before_missing, before_missed,
+  before_effective
+FROM ${dataset}.carried_writes WHERE FALSE

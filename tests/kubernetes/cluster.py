@@ -38,6 +38,9 @@ USERS = {
     "metadata": ("system:serviceaccount:tools:metadata-client", ["developers"]),
     "proxy": ("system:serviceaccount:gke-connect:connect-agent-sa", ["system:masters"]),
     "manager": ("system:kube-controller-manager", ["system:masters"]),
+    # Whom deploy/kubernetes/rbac.yaml names, and somebody whom nobody has granted anything.
+    "pedwatch": ("pedwatch@acme-prod.iam.gserviceaccount.com", []),
+    "stranger": ("stranger@acme-prod.iam.gserviceaccount.com", []),
 }
 # Controllers of the real kube-controller-manager, each with a service account of its own.
 HPA_CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
@@ -101,7 +104,8 @@ def die_with_parent():
 class Cluster:
     """The three servers, and the two doubles (a webhook, a relay before etcd) that tests interfere by."""
 
-    def __init__(self, bodies_of_namespace_deletions=False):
+    def __init__(self, bodies_of_namespace_deletions=False, controllers=True):
+        self.controllers = controllers
         self.policy = audit_policy(bodies_of_namespace_deletions)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pedwatch-kubernetes-"))
         self.audit_log = self.folder / "audit.log"
@@ -123,16 +127,17 @@ class Cluster:
         if built.returncode:
             raise SystemExit(f"{SCRIPT} failed: there is no Kubernetes API server to test against")
         self.binaries = pathlib.Path(built.stdout.strip()) / "bin"
-        etcd, peer, self.port, secure = free_ports(4)
+        self.etcd, peer, self.port, secure = free_ports(4)
         self.make_keys()
-        self.relay = Relay(etcd)
+        self.relay = Relay(self.etcd)
         self.webhook = Webhook(self.pki / "api.crt", self.pki / "api.key")
-        self.start_etcd(etcd, peer)
+        self.start_etcd(self.etcd, peer)
         self.start_api_server()
         self.wait_for_api_server()
         self.set_up()
-        self.start_controllers(secure)
-        self.wait_for_controllers()
+        if self.controllers:
+            self.start_controllers(secure)
+            self.wait_for_controllers()
 
     def stop(self):
         while self.processes:

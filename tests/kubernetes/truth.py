@@ -33,7 +33,10 @@ def names(kind, item):
 
 
 def summary(kind, item):
-    return names(kind, item) | watched(kind, item)
+    metadata = item["metadata"]
+    # Autoscalers show no generation.
+    shown = {"resource_version": metadata["resourceVersion"], "created": metadata["creationTimestamp"]}
+    return names(kind, item) | watched(kind, item) | shown | {"generation": metadata.get("generation")}
 
 
 def history(kind, events, calls):
@@ -46,7 +49,9 @@ def history(kind, events, calls):
         elif changes == [] or watched(kind, item) != watched(kind, last):
             version = item["metadata"]["resourceVersion"]
             change = {"resource_version": version} | watched(kind, item)
-            changes.append(change | {"actor": calls.who_stored(item["metadata"]["uid"], change, heard)})
+            generation = item["metadata"].get("generation")
+            actor = calls.who_stored(item["metadata"]["uid"], change, heard)
+            changes.append(change | {"generation": generation, "actor": actor})
         last = item
     return names(kind, last) | {
         "changes": changes,

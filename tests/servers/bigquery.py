@@ -1,5 +1,6 @@
 """Starts local-bigquery for the tests: without internet, and no longer than whoever holds its standard input."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -42,6 +43,12 @@ def connect(*args, config=None, **kwargs):
 
 duckdb.connect = connect
 
+# A question is a tree of many thousand objects: by default it is searched for garbage again and again while it grows.
+gc.set_threshold(100_000, 50, 100)
+
 from local_bigquery.cli import main  # noqa: E402  (it must see the wrapped connect)
 
+import translations  # noqa: E402
+
+translations.install()
 sys.exit(main())

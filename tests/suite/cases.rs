@@ -103,13 +103,13 @@ fn every_case_is_told_of_and_has_its_snapshot() {
 
 /// Some entries in the order in which they came. All cases lie in one store, each in clusters of its own: their names end in
 /// the case's.
-struct Case {
-    name: String,
-    entries: Vec<Vec<u8>>,
+pub struct Case {
+    pub name: String,
+    pub entries: Vec<Vec<u8>>,
     last_day: String,
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let files = std::fs::read_dir(root().join("fixtures/cases")).expect("a folder of cases");
     let mut files: Vec<PathBuf> = files.map(|entry| entry.expect("readable").path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "ndjson"));

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use futures::future::join_all;
 use pedwatch::audit::{ActorKind, ObjectKind, ObjectState, Operation, Outcome};
+use pedwatch::ped::Clusters;
 use pedwatch::pipeline::append;
 use pedwatch::policy::{AlertType, Route, Severity};
 use pedwatch::store::bigquery::BigQuery;
-use pedwatch::store::query::{self, Counts, Query};
+use pedwatch::store::query::{self, Counts, Query, WantedAlerts};
+use pedwatch::store::reach::Reach;
 use pedwatch::store::row::{AlertLog, Quarantine, QuarantineKind, Record, ReplicaEvent};
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Appended, Store};
 use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
 
 use crate::proxy::{Fault, Proxy};
 use crate::servers::{Dataset, bigquery_at};
 use crate::support::{
-    FACTS, VIEWS, all_entries, block_on, fixtures, handle, in_quarantine, on_every_store, pipeline, register_fixtures,
-    time,
+    FACTS, PEDS_FROM, Sample, VIEWS, all_entries, block_on, fixtures, handle, in_quarantine, on_every_store, ped,
+    pipeline, record, register, register_fixtures, time,
 };
 
 const NOW: &str = "2026-10-01T00:00:00Z";
@@ -117,10 +120,11 @@ fn appending_again_changes_nothing() {
     on_every_store(async |store| {
         let rows = records([event("a"), event("b")]);
         assert_eq!(append_all(store, rows.clone()).await, [Appended::Stored, Appended::Stored]);
-        let before = everything(store).await;
+        let tables = [&FACTS[..], &["replica_changes", "alerts"]].concat();
+        let before = crate::support::contents(store, &tables).await;
         let again = [rows[1].clone(), rows[0].clone(), rows[1].clone()].to_vec();
         assert_eq!(append_all(store, again).await.len(), 3);
-        assert_eq!(everything(store).await, before);
+        assert_eq!(crate::support::contents(store, &tables).await, before);
     });
 }
 
@@ -159,12 +163,58 @@ fn a_run_counts_what_it_was_the_first_to_record() {
             alerts: [("unregistered".to_owned(), 1)].into(),
             quarantined: 0,
         };
-        assert_eq!(query::counts(store, time(NOW)).await.expect("counted"), first);
+        assert_eq!(query::counts(store, time(NOW), &Reach::default()).await.expect("counted"), first);
         assert_eq!(
-            query::counts(store, later).await.expect("counted"),
+            query::counts(store, later, &Reach::default()).await.expect("counted"),
             Counts { events: 1, writes: 1, ..Counts::default() }
         );
-        assert_eq!(query::counts(store, time("2026-10-02T00:00:00Z")).await.expect("counted"), Counts::default());
+        assert_eq!(
+            query::counts(store, time("2026-10-02T00:00:00Z"), &Reach::default()).await.expect("counted"),
+            Counts::default()
+        );
+    });
+}
+
+#[test]
+fn the_same_alerts_are_found_on_both() {
+    on_every_store(async |store| {
+        // Limits: 3 and 4; the second is within its own, and past the pipeline.
+        let over = Sample::patch("over", "2026-09-04T20:41:03Z", 6);
+        let within = Sample::patch("within", "2026-09-06T08:00:00Z", 4)
+            .uid("uid-2")
+            .set("/protoPayload/response/metadata/name", "invoices-api")
+            .set("/protoPayload/resourceName", "apps/v1/namespaces/payments/deployments/invoices-api");
+        let elsewhere = Sample::patch("elsewhere", "2026-09-08T08:00:00Z", 6)
+            .uid("uid-3")
+            .set("/resource/labels/cluster_name", "prod-2");
+        register(store, &ped("payments", "invoices-api", None, 4), PEDS_FROM).await;
+        record(store, &[over, within, elsewhere]).await;
+        let found = async |wanted: WantedAlerts, at_most: usize| -> Vec<String> {
+            let alerts = query::alerts(store, &wanted, at_most).await.expect("readable");
+            alerts.iter().map(|alert| format!("{} {}", alert.alert_type, alert.alert_time.format("%d"))).collect()
+        };
+        let all = ["over_limit 04", "bypass 06", "over_limit 08"];
+        let wanted = WantedAlerts::default;
+        assert_eq!(found(wanted(), usize::MAX).await, all);
+        assert_eq!(found(wanted(), 2).await, all[1..], "the latest, in order of time");
+        for (wanted, expected) in [
+            (WantedAlerts { namespace: Some("payments".into()), ..wanted() }, &all[..]),
+            (WantedAlerts { namespace: Some("payment".into()), ..wanted() }, &[]),
+            (WantedAlerts { deployment: Some("invoices-api".into()), ..wanted() }, &all[1..2]),
+            (WantedAlerts { clusters: Clusters::Named("prod-2".into()), ..wanted() }, &all[2..]),
+            (
+                WantedAlerts {
+                    severity: Some(Severity::Critical),
+                    until: Some(time("2026-09-08T08:00:00Z")),
+                    ..wanted()
+                },
+                &all[..1],
+            ),
+            (WantedAlerts { since: Some(time("2026-09-06T08:00:00Z")), ..wanted() }, &all[1..]),
+            (WantedAlerts { since: Some(time("2026-09-06T08:00:00.000001Z")), all: true, ..wanted() }, &all[2..]),
+        ] {
+            assert_eq!(found(wanted.clone(), usize::MAX).await, expected, "{wanted:?}");
+        }
     });
 }
 
@@ -214,7 +264,8 @@ fn text_and_extremes_come_back_as_they_were() {
             );
         }
         assert_eq!(rows.len(), texts.len());
-        let report = query::report(store, time(NOW), 10, false).await.expect("readable");
+        let recorded = query::Recorded { run: time(NOW), out_of_scope: false, reach: &Reach::default() };
+        let report = query::report(store, recorded, 10).await.expect("readable");
         assert_eq!(report.quarantined.len(), 1);
         assert_eq!(in_quarantine(store).await, [raw]);
     });
@@ -239,18 +290,40 @@ fn a_long_input_is_quarantined_by_its_beginning() {
 #[test]
 fn a_large_batch_is_written_whole() {
     on_every_store(async |store| {
-        let rows = records((0..1_700).map(|number| event(&format!("{number}"))));
+        let rows = records((0..1_700).map(|number| event(&format!("{number:04}"))));
         let outcomes = append_all(store, rows).await;
         assert!(outcomes.len() == 1_700 && outcomes.iter().all(|outcome| *outcome == Appended::Stored));
-        assert_eq!(query::counts(store, time(NOW)).await.expect("counted").events, 1_700);
+        assert_eq!(query::counts(store, time(NOW), &Reach::default()).await.expect("counted").events, 1_700);
+        assert_read_in_pages(store).await;
     });
+}
+
+/// What is read in pages is what is read at once; and who has seen enough may go.
+async fn assert_read_in_pages(store: &dyn Store) {
+    let query = Query::new("SELECT event_id FROM ${dataset}.replica_events ORDER BY event_id", Vec::new());
+    let (sender, mut receiver) = mpsc::channel::<query::Rows>(1);
+    let take = async {
+        let mut pages = Vec::new();
+        while let Some(page) = receiver.recv().await {
+            pages.push(page.rows);
+        }
+        pages
+    };
+    let (fetched, pages) = tokio::join!(store.fetch_pages(&query, 1_000, sender), take);
+    fetched.expect("readable");
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 700]);
+    assert_eq!(pages.concat(), store.fetch(&query).await.expect("readable").rows);
+    let (sender, mut receiver) = mpsc::channel(1);
+    let first = async move { receiver.recv().await.map(|page: query::Rows| page.rows.len()) };
+    let (fetched, first) = tokio::join!(store.fetch_pages(&query, 1_000, sender), first);
+    assert_eq!((fetched.expect("readable"), first), ((), Some(1_000)));
 }
 
 /// What is refused is kept with the reason, and its neighbours are written.
 async fn assert_one_refused(store: &dyn Store, refused: ReplicaEvent, reason: &str) {
     let now = time(NOW);
     let rows = records([event("a"), refused, event("b")]);
-    append(store, rows, now).await.expect("appended");
+    append(store, rows, now, now).await.expect("appended");
     assert_eq!(query::dump(store, "replica_events").await.expect("readable").len(), 2);
     let quarantined = in_quarantine(store).await;
     let [row] = quarantined.as_slice() else { panic!("{quarantined:?}") };
@@ -305,14 +378,15 @@ fn a_request_that_is_refused_whole_is_halved_until_the_row_is_found() {
 fn any_order_gives_the_same_views_on_bigquery_too() {
     block_on(async {
         let mut outcomes = Vec::new();
-        for rotate in [0, 37] {
-            let store = Dataset::new().await.store;
-            register_fixtures(&store).await;
-            let pipeline = pipeline(&store).await;
+        let stores: [(usize, Box<dyn Store>); 2] =
+            [(0, Box::new(Sqlite::in_memory().expect("memory"))), (37, Box::new(Dataset::new().await.store))];
+        for (rotate, store) in &stores {
+            register_fixtures(&**store).await;
+            let pipeline = pipeline(&**store).await;
             let mut entries = all_entries();
-            entries.rotate_left(rotate);
-            handle(&store, &pipeline, &entries, DateTime::<Utc>::UNIX_EPOCH).await;
-            outcomes.push(crate::support::contents(&store, &[&FACTS[..], &VIEWS[..]].concat()).await);
+            entries.rotate_left(*rotate);
+            handle(&**store, &pipeline, &entries, DateTime::<Utc>::UNIX_EPOCH).await;
+            outcomes.push(crate::support::contents(&**store, &[&FACTS[..], &VIEWS[..]].concat()).await);
         }
         assert_eq!(outcomes[0], outcomes[1]);
     });
@@ -331,6 +405,9 @@ fn a_batcher_answers_every_caller_for_its_own_rows() {
         for (caller, answer) in join_all((0..40).map(submit)).await.into_iter().enumerate() {
             assert_eq!(answer.expect("appended").len(), caller);
         }
-        assert_eq!(query::counts(&*store, time(NOW)).await.expect("counted").events, (0..40).sum::<u64>());
+        assert_eq!(
+            query::counts(&*store, time(NOW), &Reach::default()).await.expect("counted").events,
+            (0..40).sum::<u64>()
+        );
     });
 }

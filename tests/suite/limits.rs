@@ -8,22 +8,24 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use pedwatch::audit::{Decoded, Entry, decode};
 use pedwatch::ped::limits::{Claim, Limits};
-use pedwatch::ped::version::Version;
+use pedwatch::ped::retirement::Retirement;
+use pedwatch::ped::version::{Addition, Registration, Version, additions};
 use pedwatch::ped::{Clusters, Subject, Terms};
 use pedwatch::pipeline::consumer::{Consumer, Delivery, Disposition, disposition};
 use pedwatch::policy::judge;
 use pedwatch::store::batch::Batching;
 use pedwatch::store::row::{Record, ReplicaEvent};
 use pedwatch::store::sqlite::Sqlite;
-use pedwatch::store::{Store, query};
+use pedwatch::store::{RetireError, Store, query};
 use pedwatch::telemetry::metrics::Metrics;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value as Json, json};
 
+use crate::registry::registrations;
 use crate::servers::Dataset;
-use crate::support::{Sample, block_on, config, on_every_store, time};
+use crate::support::{Sample, block_on, config, on_every_store, ped_with, time};
 
 /// Clusters: two of one name in two locations, two in two projects, and another name.
 const CLUSTERS: [(&str, &str, &str); 4] = [
@@ -122,6 +124,82 @@ fn version(namespace: &str, number: usize, spec: &Spec, registered_at: DateTime<
         updated_by: "test".to_owned(),
         reason: None,
         source: None,
+    }
+}
+
+/// What is registered through the form, or retires it, for the first Deployment in some scope.
+#[derive(Debug, Clone)]
+struct PedSpec {
+    scope: usize,
+    minute: i64,
+    max: i64,
+    /// From and until which minute, and how many replicas.
+    exceptions: Vec<(i64, i64, i64)>,
+    retires: bool,
+}
+
+fn ped_spec() -> impl Strategy<Value = PedSpec> {
+    let exceptions = prop::collection::vec((0..5_i64, 1..6_i64, 0..9_i64), 0..4).prop_map(|parts| {
+        let mut end = 0;
+        let exceptions = parts.into_iter().map(|(gap, lasts, max)| {
+            let from = end + gap;
+            end = from + lasts;
+            (from, end, max)
+        });
+        exceptions.collect()
+    });
+    let retires = prop_oneof![4 => Just(false), 1 => Just(true)];
+    (0..2_usize, 0..20_i64, 0..9_i64, exceptions, retires)
+        .prop_map(|(scope, minute, max, exceptions, retires)| PedSpec { scope, minute, max, exceptions, retires })
+}
+
+impl PedSpec {
+    fn registration(&self, namespace: &str, now: DateTime<Utc>) -> Registration {
+        let text = |of: i64| pedwatch::id::time(minute(of));
+        let exceptions: Vec<_> =
+            self.exceptions.iter().map(|&(from, until, max)| (text(from), text(until), max)).collect();
+        let exceptions: Vec<_> = exceptions.iter().map(|(from, until, max)| (&**from, &**until, *max)).collect();
+        let cluster = Some(SCOPES[self.scope]).filter(|cluster| !cluster.is_empty());
+        let yaml = ped_with(namespace, cluster, self.max, &exceptions);
+        registrations(&yaml, Some(&text(self.minute)), &pedwatch::id::time(now), "ci").remove(0)
+    }
+
+    fn retirement(&self, namespace: &str, now: DateTime<Utc>) -> Retirement {
+        Retirement {
+            subject: Subject {
+                namespace: namespace.to_owned(),
+                deployment: DEPLOYMENTS[0].to_owned(),
+                clusters: Clusters::of(Some(SCOPES[self.scope])),
+            },
+            effective_at: minute(self.minute),
+            now,
+            updated_by: "ci".to_owned(),
+            reason: "a test".to_owned(),
+        }
+    }
+
+    /// What it appends to what is known.
+    fn versions(&self, namespace: &str, now: DateTime<Utc>, known: &[Version]) -> Vec<Version> {
+        if self.retires {
+            let retirement = self.retirement(namespace, now);
+            let of_scope = known.iter().filter(|version| version.subject == retirement.subject);
+            return retirement.apply(&of_scope.cloned().collect::<Vec<_>>()).versions;
+        }
+        let added = additions(&[self.registration(namespace, now)], known.to_vec());
+        added.iter().flat_map(Addition::versions).cloned().collect()
+    }
+
+    /// Has a store append it.
+    async fn register(&self, store: &dyn Store, namespace: &str, now: DateTime<Utc>) {
+        if !self.retires {
+            let registration = self.registration(namespace, now);
+            pedwatch::store::register(store, vec![registration]).await.expect("registered");
+            return;
+        }
+        match pedwatch::store::retire(store, &self.retirement(namespace, now)).await {
+            Ok(_) | Err(RetireError::NotRegistered { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -232,17 +310,22 @@ async fn by_sql(store: &dyn Store) -> BTreeMap<String, Json> {
 /// Each case is a namespace of its own, so one question answers for all.
 #[test]
 fn the_limit_and_the_verdict_in_rust_are_those_in_sql() {
-    let case = (prop::collection::vec(spec(), 0..9), prop::collection::vec(write_spec(6), 1..7));
+    let peds = prop::collection::vec(ped_spec(), 0..4);
+    let case = (prop::collection::vec(spec(), 0..9), peds, prop::collection::vec(write_spec(6), 1..7));
     let (worlds, seed) = generated(case, cases(150));
     on_every_store(async |store| {
         let (mut records, mut expected, mut claims) = (Vec::new(), BTreeMap::new(), Vec::new());
-        for (number, (specs, writes)) in worlds.iter().enumerate() {
+        for (number, (specs, peds, writes)) in worlds.iter().enumerate() {
             let namespace = format!("ns-{number}");
             let versions = specs.iter().enumerate().map(|(number, spec)| {
                 let registered_at = minute(100) + Duration::seconds(spec.registered);
                 version(&namespace, number, spec, registered_at)
             });
-            let versions: Vec<Version> = versions.collect();
+            let mut versions: Vec<Version> = versions.collect();
+            for (number, ped) in (0..).zip(peds) {
+                let now = minute(100) + Duration::seconds(number);
+                versions.extend(ped.versions(&namespace, now, &versions));
+            }
             records.extend(versions.iter().map(|version| Record::Version(Box::new(version.into()))));
             let limits = Limits::new(&versions);
             claims.extend(versions.iter().map(Claim::from));
@@ -280,7 +363,7 @@ fn in_force_now(claims: Vec<Claim>) -> BTreeSet<String> {
 pub async fn consumer(store: &Arc<dyn Store>) -> Consumer {
     let limits_for = std::time::Duration::from_secs(300);
     let started =
-        Consumer::start(Arc::clone(store), config().policy, Batching::default(), limits_for, Metrics::default());
+        Consumer::start(Arc::clone(store), config().policy, Batching::default(), limits_for, Metrics::default(), None);
     started.await.expect("started")
 }
 
@@ -298,6 +381,8 @@ enum Step {
     Entry { of: usize, at: usize },
     /// A version is registered.
     Version { of: usize },
+    /// The next PED is registered, or retired: what it appends depends on those before.
+    Ped,
     /// An instance reads the limits.
     Refresh { at: usize },
     /// An instance dies, and another takes its place.
@@ -308,22 +393,27 @@ enum Step {
 struct History {
     writes: Vec<WriteSpec>,
     specs: Vec<Spec>,
+    peds: Vec<PedSpec>,
     /// Each with the seconds that pass before it.
     steps: Vec<(Step, i64)>,
 }
 
 fn history() -> impl Strategy<Value = History> {
     let writes = prop::collection::vec(write_spec(6), 1..6);
-    let specs = prop::collection::vec(spec(), 0..6).prop_map(|mut specs| {
+    let peds = prop_oneof![Just(Vec::new()), prop::collection::vec(ped_spec(), 1..4)];
+    let specs = (prop::collection::vec(spec(), 0..6), peds).prop_map(|(mut specs, mut peds)| {
         // One at an instant, because which of two counts depends on who came first.
         let mut taken = BTreeSet::new();
+        peds.retain(|ped| taken.insert((ped.scope, 0, ped.minute)));
+        // What a PED appends depends on what is there of its scope.
+        specs.retain(|spec| spec.deployment != 0 || peds.iter().all(|ped| ped.scope != spec.scope));
         specs.retain(|spec| taken.insert((spec.scope, spec.deployment, spec.minute)));
-        specs
+        (specs, peds)
     });
-    (writes, specs).prop_flat_map(|(writes, specs)| {
+    (writes, specs).prop_flat_map(|(writes, (specs, peds))| {
         let entries = (0..writes.len()).map(|of| Step::Entry { of, at: of % 2 });
         let versions = (0..specs.len()).map(|of| Step::Version { of });
-        let once: Vec<Step> = entries.chain(versions).collect();
+        let once: Vec<Step> = entries.chain(versions).chain(peds.iter().map(|_| Step::Ped)).collect();
         let (entries, length) = (writes.len(), once.len());
         let more = prop_oneof![
             2 => (0..entries, 0..2_usize).prop_map(|(of, at)| Step::Entry { of, at }),
@@ -336,7 +426,8 @@ fn history() -> impl Strategy<Value = History> {
             for (index, step) in more {
                 steps.insert(index.index(steps.len() + 1), step);
             }
-            History { writes: writes.clone(), specs: specs.clone(), steps: steps.into_iter().zip(pauses).collect() }
+            let (writes, specs, peds) = (writes.clone(), specs.clone(), peds.clone());
+            History { writes, specs, peds, steps: steps.into_iter().zip(pauses).collect() }
         })
     })
 }
@@ -351,6 +442,7 @@ impl History {
         for instance in &instances {
             instance.refresh(now).await.expect("refreshed");
         }
+        let mut peds = self.peds.iter();
         for (step, seconds) in &self.steps {
             now += Duration::seconds(*seconds);
             match *step {
@@ -360,6 +452,10 @@ impl History {
                 Step::Version { of } => {
                     let version = version(namespace, of, &self.specs[of], now);
                     store.append_versions(&[version]).await.expect("appended");
+                }
+                Step::Ped => {
+                    let next = peds.next().expect("one for each step");
+                    next.register(&**store, namespace, now).await;
                 }
                 Step::Refresh { at } => instances[at].refresh(now).await.expect("refreshed"),
                 Step::Restart { at } => instances[at] = consumer(store).await,
@@ -376,7 +472,8 @@ impl History {
         entries.sort_by_key(|&of| (self.writes[of].minute, self.writes[of].micros, of));
         let versions = (0..self.specs.len()).map(|of| Step::Version { of });
         let entries = entries.into_iter().map(|of| Step::Entry { of, at: 0 });
-        History { steps: versions.chain(entries).map(|step| (step, 1)).collect(), ..self.clone() }
+        let peds = self.peds.iter().map(|_| Step::Ped);
+        History { steps: versions.chain(peds).chain(entries).map(|step| (step, 1)).collect(), ..self.clone() }
     }
 }
 

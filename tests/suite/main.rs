@@ -9,26 +9,42 @@
 )]
 
 mod attacks;
+mod backfill;
+mod billing;
 mod cases;
 mod cli;
+#[cfg(feature = "clusters")]
+mod clusters;
 mod contract;
+mod days;
+mod exceptions;
 mod faults;
 mod forms;
 mod golden;
+mod incident;
 mod kubernetes;
 mod laws;
+mod ledger;
 mod limits;
+mod manifests;
 mod monitoring;
 mod oidc;
 mod ped;
+mod production;
 mod proxy;
 mod pubsub;
+mod reality;
 mod registry;
 mod released;
 mod rules;
 mod schema;
 mod servers;
+mod snapshots;
+mod start;
 mod subscriber;
 mod support;
+mod telling;
+mod terminal;
 mod terraform;
+mod timeline;
 mod views;

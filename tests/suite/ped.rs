@@ -13,8 +13,17 @@ use crate::support::{on_every_store, ped, register, register_at, root, rows, tim
 const PLATFORM: std::ops::RangeInclusive<i64> = 2..=8;
 
 /// Rules that a JSON Schema cannot state: they compare two values, or depend on the configuration.
-const BEYOND_SCHEMA: [&str; 5] =
-    ["above_range.yaml", "below_range.yaml", "duplicate_key.yaml", "min_above_max.yaml", "request_above_limit.yaml"];
+const BEYOND_SCHEMA: [&str; 9] = [
+    "above_range.yaml",
+    "below_range.yaml",
+    "duplicate_key.yaml",
+    "exception_below_minimum.yaml",
+    "exception_ends_before_it_begins.yaml",
+    "exception_out_of_range.yaml",
+    "exceptions_overlap.yaml",
+    "min_above_max.yaml",
+    "request_above_limit.yaml",
+];
 
 fn yaml_files(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("fixtures").join(folder))
@@ -36,7 +45,7 @@ fn faults(texts: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn every_invalid_file_is_refused_with_its_place() {
     let mut report = String::new();
-    for path in yaml_files("ped/invalid") {
+    for path in yaml_files("ped_invalid") {
         let text = std::fs::read_to_string(&path).expect("readable");
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let found = faults(&[(&name, &text)]);
@@ -51,16 +60,16 @@ fn all_faults_of_one_file_are_told_at_once() {
     let text = "apiVersion: pedwatch/v2\nkind: Ped\nmetadata:\n  namespace: Payments\n  deployment: orders-api\nspec:\n  \
                 minReplicas: 1\n  maxReplicas: 12\n  resources:\n    limits: {cpu: two}\n  replica: 3\n";
     let found = faults(&[("orders.yaml", text)]);
-    for (line, part) in [
-        (1, "apiVersion is \"pedwatch/v2\"; expected pedwatch/v1"),
-        (4, "metadata.namespace is \"Payments\""),
-        (4, "metadata.owner is missing"),
-        (7, "spec.minReplicas is 1; expected a whole number from 2 to 8"),
-        (8, "spec.maxReplicas is 12; expected a whole number from 2 to 8"),
-        (10, "spec.resources.limits.cpu is \"two\"; expected a quantity"),
-        (11, "spec.replica is no key of a Ped"),
+    for (place, part) in [
+        ("1:13", "apiVersion is \"pedwatch/v2\"; expected pedwatch/v1"),
+        ("4:14", "metadata.namespace is \"Payments\""),
+        ("4:3", "metadata.owner is missing"),
+        ("7:16", "spec.minReplicas is 1; expected a whole number from 2 to 8"),
+        ("8:16", "spec.maxReplicas is 12; expected a whole number from 2 to 8"),
+        ("10:19", "spec.resources.limits.cpu is \"two\"; expected a quantity"),
+        ("11:3", "spec.replica is no key of a Ped"),
     ] {
-        let expected = format!("orders.yaml:{line}: {part}");
+        let expected = format!("orders.yaml:{place}: {part}");
         assert!(found.iter().any(|fault| fault.starts_with(&expected)), "{expected:?} is not among {found:#?}");
     }
     assert_eq!(found.len(), 7, "{found:#?}");
@@ -72,19 +81,22 @@ fn two_files_may_not_apply_for_the_same_deployment() {
     assert_eq!(faults(&[("a.yaml", &any), ("b.yaml", &own)]), [""; 0]);
     let found = faults(&[("a.yaml", &any), ("b.yaml", &any)]);
     assert_eq!(found.len(), 1);
-    assert!(found[0].starts_with("b.yaml:1: metadata applies for payments/orders-api, as a.yaml:1 does"), "{found:?}");
+    assert!(
+        found[0].starts_with("b.yaml:1:1: metadata applies for payments/orders-api, as a.yaml:1:1 does"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn the_json_schema_accepts_what_is_valid_and_refuses_what_it_can_tell() {
     let schema: Json = serde_json::from_str(SCHEMA).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
-    for path in [yaml_files("ped"), yaml_files("ped/clusters"), yaml_files("demo/ped/2026-09-01")].concat() {
+    for path in [yaml_files("ped"), yaml_files("ped_clusters"), yaml_files("demo/ped/2026-09-01")].concat() {
         let text = std::fs::read_to_string(&path).expect("readable");
         assert!(parse_all([(path.as_path(), text.as_str())], &PLATFORM).is_ok(), "{}", path.display());
         assert!(validator.is_valid(&json_of(&text).expect("YAML")), "{}", path.display());
     }
-    for path in yaml_files("ped/invalid") {
+    for path in yaml_files("ped_invalid") {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let Some(document) = json_of(&std::fs::read_to_string(&path).expect("readable")) else { continue };
         assert_eq!(validator.is_valid(&document), BEYOND_SCHEMA.contains(&name.as_str()), "{name}");
@@ -159,4 +171,44 @@ fn of_two_versions_of_one_instant_the_later_registered_one_applies() {
             assert_eq!(current, [json!([max, max])]);
         }
     });
+}
+
+#[test]
+fn the_first_day_is_a_pull_request_of_peds_that_are_valid() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let into = folder.path().join("peds");
+    let into = into.to_str().expect("UTF-8");
+    let init = |more: &[&str]| {
+        let file = "fixtures/demo/snapshots/2026-09-28.json";
+        crate::cli::run(
+            crate::cli::command().args(["ped", "init", "--from-file", file, "--into", into]).args(more),
+            b"",
+        )
+    };
+    let first = init(&["--owner-label=team"]);
+    assert!(first.status.success(), "{}", crate::cli::stderr(&first));
+    assert!(crate::cli::stdout(&first).starts_with("4 PED files written"), "{}", crate::cli::stdout(&first));
+    let orders = std::fs::read_to_string(folder.path().join("peds/payments/orders-api.yaml")).expect("written");
+    assert!(orders.starts_with("# Proposed from what runs: 7 replicas. Review it"), "{orders}");
+    assert!(orders.ends_with("spec:\n  maxReplicas: 7\n"), "{orders}");
+    let search = std::fs::read_to_string(folder.path().join("peds/discovery/search-api.yaml")).expect("written");
+    assert!(search.contains("8 replicas, an HPA up to 8"), "{search}");
+    let valid = crate::cli::run(crate::cli::command().args(["ped", "validate", into]), b"");
+    assert!(valid.status.success(), "{}", crate::cli::stdout(&valid));
+    // What a person wrote meanwhile stays.
+    std::fs::write(folder.path().join("peds/payments/orders-api.yaml"), "mine").expect("written");
+    let again = init(&[]);
+    assert!(crate::cli::stdout(&again).starts_with("0 PED files written"), "{}", crate::cli::stdout(&again));
+    assert_eq!(std::fs::read_to_string(folder.path().join("peds/payments/orders-api.yaml")).expect("there"), "mine");
+    // By owner, where a label names it.
+    let init = crate::cli::run(
+        crate::cli::command()
+            .args(["ped", "init", "--from-file=fixtures/demo/snapshots/2026-09-28.json", "--owner-label=app", "--into"])
+            .arg(folder.path().join("grouped")),
+        b"",
+    );
+    assert!(init.status.success(), "{}", crate::cli::stderr(&init));
+    let prototype =
+        std::fs::read_to_string(folder.path().join("grouped/prototype/lab/prototype.yaml")).expect("written");
+    assert!(prototype.contains("owner: prototype\n") && prototype.ends_with("maxReplicas: 2\n"), "{prototype}");
 }

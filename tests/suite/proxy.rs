@@ -33,6 +33,24 @@ pub enum Fault {
     Pass,
 }
 
+/// A call as it came.
+pub struct Call<'c> {
+    /// First line.
+    pub line: &'c str,
+    /// `Authorization`.
+    pub token: &'c str,
+    pub body: &'c [u8],
+}
+
+/// What a stricter server answers where the one behind the proxy would do it.
+pub struct Refusal {
+    pub code: u16,
+    /// JSON.
+    pub body: String,
+}
+
+type Rules = Box<dyn FnMut(&Call<'_>) -> Option<Refusal> + Send>;
+
 /// A running proxy. It serves until the process ends.
 pub struct Proxy {
     pub address: SocketAddr,
@@ -45,10 +63,15 @@ struct Plan {
     faults: VecDeque<Fault>,
     /// First line and `Authorization` of each call that came.
     seen: Vec<(String, String)>,
+    /// What queries asked.
+    asked: Vec<String>,
     /// One call at a time.
     serial: Arc<Mutex<()>>,
     /// How long calls that are not spoiled wait first.
     delay: Duration,
+    rules: Option<Rules>,
+    /// What the rules refused: the call, and the answer.
+    refused: Vec<String>,
 }
 
 impl Proxy {
@@ -66,8 +89,11 @@ impl Proxy {
             calls,
             faults,
             seen: Vec::new(),
+            asked: Vec::new(),
             serial: Arc::default(),
             delay: Duration::ZERO,
+            rules: None,
+            refused: Vec::new(),
         }));
         let shared = Arc::clone(&plan);
         std::thread::spawn(move || {
@@ -80,6 +106,23 @@ impl Proxy {
         Proxy { address, plan }
     }
 
+    /// As [`Proxy::new`], with rules that a server behind it does not know.
+    pub fn strict(
+        upstream: SocketAddr,
+        calls: &'static str,
+        faults: &[Fault],
+        rules: impl FnMut(&Call<'_>) -> Option<Refusal> + Send + 'static,
+    ) -> Self {
+        let proxy = Self::new(upstream, calls, faults);
+        proxy.plan.lock().expect("whole").rules = Some(Box::new(rules));
+        proxy
+    }
+
+    /// What the rules refused: each call, and the answer.
+    pub fn refused(&self) -> Vec<String> {
+        self.plan.lock().expect("whole").refused.clone()
+    }
+
     /// Delays calls whose request line holds `calls`.
     pub fn slow(upstream: SocketAddr, calls: &'static str, delay: Duration) -> Self {
         let proxy = Self::new(upstream, calls, &[]);
@@ -90,6 +133,11 @@ impl Proxy {
     /// How many calls came whose request line holds this.
     pub fn calls(&self, part: &str) -> usize {
         self.plan.lock().expect("whole").seen.iter().filter(|(line, _)| line.contains(part)).count()
+    }
+
+    /// What queries asked, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.plan.lock().expect("whole").asked.clone()
     }
 
     /// The different tokens that calls came with, in order.
@@ -113,7 +161,7 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
     let token = header(&head, "authorization").unwrap_or_default().to_owned();
     let (fault, delay, serial) = {
         let mut plan = plan.lock().expect("whole");
-        plan.seen.push((line.clone(), token));
+        plan.seen.push((line.clone(), token.clone()));
         let meant = line.contains(plan.calls);
         let fault = if meant { plan.faults.pop_front() } else { None };
         let delay = if meant { plan.delay } else { Duration::ZERO };
@@ -124,6 +172,9 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
     }
     let mut body = vec![0; body_bytes];
     reader.read_exact(&mut body)?;
+    if line.contains("/queries") {
+        plan.lock().expect("whole").asked.push(String::from_utf8_lossy(&body).into_owned());
+    }
     let error = |code: u16, reason: &str| {
         format!(
             "{{\"error\":{{\"code\":{code},\"message\":\"{reason}\",\"errors\":[{{\"reason\":\"{reason}\",\"message\":\"\"}}],\"status\":\"\"}}}}"
@@ -154,6 +205,9 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
         }
         Fault::ResetMidBody | Fault::LostAnswer | Fault::Pass => {}
     }
+    if let Some(Refusal { code, body }) = refusal(plan, &Call { line: &line, token: &token, body: &body }) {
+        return answer(&mut client, &format!("{code} Refused"), json, &body);
+    }
     std::thread::sleep(delay);
     let _one_at_a_time = serial.lock().expect("whole");
     let mut server = TcpStream::connect(upstream)?;
@@ -166,6 +220,13 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
         return Ok(());
     }
     client.write_all(&response)
+}
+
+fn refusal(plan: &Mutex<Plan>, call: &Call<'_>) -> Option<Refusal> {
+    let mut plan = plan.lock().expect("whole");
+    let refusal = plan.rules.as_mut()?(call)?;
+    plan.refused.push(format!("{}: {}", call.line, refusal.body));
+    Some(refusal)
 }
 
 fn answer(client: &mut TcpStream, status: &str, headers: &str, body: &str) -> std::io::Result<()> {

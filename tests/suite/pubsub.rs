@@ -148,6 +148,13 @@ impl Subscriber {
         (answer.status().as_u16(), answer.text().await.expect("text"))
     }
 
+    /// How many messages it is at. On a busy machine some come again meanwhile.
+    pub async fn in_flight(&self) -> usize {
+        let page = self.page("/metrics").await.1;
+        let value = page.lines().find_map(|line| line.strip_prefix("pedwatch_messages_in_flight "));
+        value.and_then(|value| value.parse().ok()).expect("a number")
+    }
+
     /// Peak memory in MB, as Linux tells it.
     pub fn peak_mb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -160,6 +167,10 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A test that fails says what the subscriber said.
+        if std::thread::panicking() {
+            println!("{}", self.log());
+        }
     }
 }
 

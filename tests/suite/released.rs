@@ -254,8 +254,11 @@ impl Place {
 
     /// Has today's binary open the store as a deployment does: it brings tables and views up to date.
     fn open_today(&self, release: &Release) {
-        let args = if self.server.is_some() { ["schema", "apply"] } else { ["ped", "list"] };
-        self.run(command(), release, &args);
+        match self.url.strip_prefix("sqlite:") {
+            // What only reads makes no file.
+            Some(path) => drop(Sqlite::open(Path::new(path)).expect("opened")),
+            None => drop(self.run(command(), release, &["schema", "apply"])),
+        }
     }
 
     /// Asks today's binary what people ask; the month that the release has read is nothing new.

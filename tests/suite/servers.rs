@@ -1,7 +1,7 @@
 //! Real servers, started by the tests that need them. A server that cannot be started fails its tests.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -36,8 +36,7 @@ pub fn bigquery() -> SocketAddr {
 }
 
 fn start_bigquery() -> Server {
-    let set_up = Command::new(Path::new(ROOT).join("tests/servers/setup.sh")).status().expect("bash");
-    assert!(set_up.success(), "tests/servers/setup.sh failed: the BigQuery server cannot be installed");
+    set_up();
     let home = Path::new(ROOT).join("target/servers/bigquery");
     let (address, grpc) = (free_address(), free_address());
     let log = home.join(format!("{}.log", address.port()));
@@ -55,6 +54,37 @@ fn start_bigquery() -> Server {
         .expect("python");
     wait_for(address, &log);
     Server { address, _child: child }
+}
+
+/// Installs what the tests start, where it is not there.
+fn set_up() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let set_up = Command::new(Path::new(ROOT).join("tests/servers/setup.sh")).status().expect("bash");
+        assert!(set_up.success(), "tests/servers/setup.sh failed: the tests' servers cannot be installed");
+    });
+}
+
+/// An SMTP server that demands STARTTLS and a password: its port, and the folder with its CA and what it took.
+pub fn smtp() -> (u16, &'static Path) {
+    static SERVER: OnceLock<(Server, tempfile::TempDir)> = OnceLock::new();
+    let (server, folder) = SERVER.get_or_init(|| {
+        set_up();
+        let (address, folder) = (free_address(), tempfile::tempdir().expect("a folder"));
+        let log = folder.path().join("log");
+        let child = Command::new(Path::new(ROOT).join("target/servers/smtp/bin/python"))
+            .arg(Path::new(ROOT).join("tests/servers/smtp.py"))
+            .arg(address.port().to_string())
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("python");
+        wait_for(address, &log);
+        (Server { address, _child: child }, folder)
+    });
+    (server.address.port(), folder.path())
 }
 
 fn wait_for(address: SocketAddr, log: &Path) {
@@ -106,21 +136,43 @@ pub fn pubsub() -> SocketAddr {
 
 /// Google's own emulator, out of the Cloud SDK.
 fn start_pubsub() -> Server {
-    let sdk = Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output();
-    let sdk = String::from_utf8(sdk.expect("gcloud: the Google Cloud SDK is needed").stdout).expect("UTF-8");
-    let library = Path::new(sdk.trim()).join("platform/pubsub-emulator/lib");
+    let library = cloud_sdk().join("platform/pubsub-emulator/lib");
     let jars = std::fs::read_dir(&library).expect("the component pubsub-emulator of the Google Cloud SDK is needed");
     let mut jars = jars.map(|jar| jar.expect("readable").path());
     let jar = jars.find(|jar| jar.to_string_lossy().ends_with("-all.jar")).expect("the emulator's jar");
+    start_java("pubsub", &["-jar".to_owned(), jar.to_string_lossy().into_owned()])
+}
+
+/// Address of the Firestore emulator which all tests of this process share.
+pub fn firestore() -> SocketAddr {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start_firestore).address
+}
+
+/// Google's own emulator, out of the Cloud SDK.
+fn start_firestore() -> Server {
+    let jar = cloud_sdk().join("platform/cloud-firestore-emulator/cloud-firestore-emulator.jar");
+    assert!(jar.exists(), "the component cloud-firestore-emulator of the Google Cloud SDK is needed");
+    let class = "com.google.cloud.datastore.emulator.firestore.CloudFirestore";
+    start_java("firestore", &["-cp".to_owned(), jar.to_string_lossy().into_owned(), class.to_owned()])
+}
+
+fn cloud_sdk() -> PathBuf {
+    let sdk = Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output();
+    let sdk = String::from_utf8(sdk.expect("gcloud: the Google Cloud SDK is needed").stdout).expect("UTF-8");
+    PathBuf::from(sdk.trim())
+}
+
+fn start_java(name: &str, program: &[String]) -> Server {
     let address = free_address();
-    let log = Path::new(ROOT).join(format!("target/pubsub-{}.log", address.port()));
+    let log = Path::new(ROOT).join(format!("target/{name}-{}.log", address.port()));
     let output = || std::fs::File::create(&log).expect("a log file");
     // Java does not stop with its standard input: cat does, and takes it along.
-    let script = "java -Xmx512m -jar \"$0\" --host=127.0.0.1 --port=\"$1\" & cat; kill $!; wait";
+    let script = "java -Xmx512m \"$@\" & cat; kill $!; wait";
     let child = Command::new("bash")
-        .args(["-c", script])
-        .arg(jar)
-        .arg(address.port().to_string())
+        .args(["-c", script, name])
+        .args(program)
+        .args(["--host=127.0.0.1".to_owned(), format!("--port={}", address.port())])
         .stdin(Stdio::piped())
         .stdout(output())
         .stderr(output())

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use pedwatch::config::Config;
 use pedwatch::ped::limits::Limits;
@@ -11,9 +13,10 @@ use pedwatch::ped::{Located, parse_all};
 use pedwatch::pipeline::again::judge_again;
 use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::{Assessed, Pipeline, Tally, append};
+use pedwatch::store::query::{Query, Rows};
 use pedwatch::store::row::{AlertLog, Quarantine, Record, ReplicaEvent};
 use pedwatch::store::sqlite::Sqlite;
-use pedwatch::store::{Store, StoreError, query};
+use pedwatch::store::{Appended, Store, StoreError, query};
 use serde_json::{Value as Json, json};
 
 use crate::servers::Dataset;
@@ -114,6 +117,17 @@ pub fn ped(namespace: &str, deployment: &str, cluster: Option<&str>, max: i64) -
     )
 }
 
+/// The same with exceptions: from when until when, and how many replicas.
+pub fn ped_with(namespace: &str, cluster: Option<&str>, max: i64, exceptions: &[(&str, &str, i64)]) -> String {
+    let mut yaml = ped(namespace, "orders-api", cluster, max);
+    yaml.push_str("  exceptions:\n");
+    yaml.push_str(if exceptions.is_empty() { "    []\n" } else { "" });
+    yaml.extend(exceptions.iter().map(|(from, until, max)| {
+        format!("  - {{maxReplicas: {max}, from: \"{from}\", until: \"{until}\", reason: sales week}}\n")
+    }));
+    yaml
+}
+
 /// Runs a test on an empty store of each kind: what holds for one holds for the other.
 pub fn on_every_store(test: impl AsyncFn(&dyn Store)) {
     on_every_store_shared(async |store| test(&*store).await);
@@ -152,8 +166,8 @@ pub async fn handle(store: &dyn Store, pipeline: &Pipeline, entries: &[impl AsRe
         }
         records.extend(found.into_iter().map(|record| arrived(record, now)));
     }
-    tally.merge(append(store, records, now).await.expect("appended"));
-    judge_again(store, pipeline.policy(), &tally.namespaces, now).await.expect("judged");
+    tally.merge(append(store, records, now, now).await.expect("appended"));
+    judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await.expect("judged");
     tally
 }
 
@@ -306,4 +320,35 @@ pub async fn record(store: &dyn Store, samples: &[Sample]) {
     register(store, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
     let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
     handle(store, &pipeline(store).await, &entries, Utc::now()).await;
+}
+
+/// A store that lets somebody append so many rows and no more.
+pub struct Killed<'s> {
+    pub store: &'s dyn Store,
+    pub left: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for Killed<'_> {
+    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
+        let some = records.len().min(self.left.load(Ordering::Relaxed));
+        self.left.fetch_sub(some, Ordering::Relaxed);
+        self.store.append(records[..some].into()).await?;
+        match some == records.len() {
+            true => Ok(vec![Appended::Stored; some]),
+            false => Err(StoreError::Transient("killed".to_owned())),
+        }
+    }
+
+    fn appends_at_once(&self) -> usize {
+        self.store.appends_at_once()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
+        self.store.fetch(query).await
+    }
 }

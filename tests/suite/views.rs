@@ -107,7 +107,8 @@ fn the_highest_value_in_force_on_each_day_includes_days_without_a_write() {
     on_every_store(async |store| {
         record(store, &samples).await;
         let daily = rows(store, "daily_max_replicas", &["date", "max_replicas"]).await;
-        let expected = [("2026-09-04", 7), ("2026-09-05", 7), ("2026-09-06", 7), ("2026-09-07", 2), ("2026-09-08", 2)];
+        // It ended with the seventh: what ends at midnight has nothing of the day that begins.
+        let expected = [("2026-09-04", 7), ("2026-09-05", 7), ("2026-09-06", 7), ("2026-09-07", 2)];
         assert_eq!(daily, expected.map(|(date, max)| json!([date, max])));
         let usage = rows(store, "user_pod_usage", &["user_id", "date", "max_pods"]).await;
         assert_eq!(usage[0], json!(["team-payments", "2026-09-04", 7]));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use super::check::Faults;
 use crate::policy::{AlertType, Policy, Routes, Scope, Severities, Severity};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +94,12 @@ pub(super) struct RawRules {
     over_initial: RawRule,
     unknown_value: RawRule,
     unknown_removal: RawRule,
+    drift: RawRule,
+    missed_write: RawRule,
+    sink_broken: RawRule,
+    running_over: RawRule,
+    unused_limit: RawRule,
+    contested: RawRule,
 }
 
 impl Default for RawRules {
@@ -107,6 +113,12 @@ impl Default for RawRules {
             over_initial: on(Severity::Info),
             unknown_value: on(Severity::Warning),
             unknown_removal: on(Severity::Warning),
+            drift: on(Severity::Warning),
+            missed_write: on(Severity::Warning),
+            sink_broken: on(Severity::Critical),
+            running_over: on(Severity::Info),
+            unused_limit: on(Severity::Info),
+            contested: on(Severity::Info),
         }
     }
 }
@@ -121,6 +133,12 @@ impl RawRules {
             AlertType::OverInitial => &self.over_initial,
             AlertType::UnknownValue => &self.unknown_value,
             AlertType::UnknownRemoval => &self.unknown_removal,
+            AlertType::Drift => &self.drift,
+            AlertType::MissedWrite => &self.missed_write,
+            AlertType::SinkBroken => &self.sink_broken,
+            AlertType::RunningOver => &self.running_over,
+            AlertType::UnusedLimit => &self.unused_limit,
+            AlertType::Contested => &self.contested,
         };
         rule.severity.filter(|_| rule.enabled == Some(true))
     }
@@ -158,21 +176,20 @@ pub(super) fn policy(
     actors: &RawActors,
     scope: &RawScope,
     rules: &RawRules,
-) -> Result<Policy, ConfigError> {
+    faults: &mut Faults,
+) -> Policy {
     let RawPlatform { min_replicas, max_replicas, allow_zero } = *platform;
     if min_replicas < 0 {
-        let wanted = "expected 0 or more".to_owned();
-        return Err(ConfigError::Invalid { key: "platform.min_replicas", value: min_replicas.to_string(), wanted });
-    }
-    if max_replicas < min_replicas || max_replicas > i64::from(i32::MAX) {
+        faults.add("platform.min_replicas", min_replicas.to_string(), "expected 0 or more".to_owned());
+    } else if max_replicas < min_replicas || max_replicas > i64::from(i32::MAX) {
         let wanted = format!("expected from {min_replicas} (platform.min_replicas) to {}", i32::MAX);
-        return Err(ConfigError::Invalid { key: "platform.max_replicas", value: max_replicas.to_string(), wanted });
+        faults.add("platform.max_replicas", max_replicas.to_string(), wanted);
     }
-    Ok(Policy {
+    Policy {
         platform: min_replicas..=max_replicas,
         allow_zero,
         severity: Severities::from_fn(|alert_type| rules.severity_of(alert_type)),
         routes: Routes::new(&actors.pipeline, &actors.autoscaler, &actors.controller, &actors.proxies),
         scope: Scope::new(&scope.exclude_clusters, &scope.exclude_namespaces, &scope.exclude_deployments),
-    })
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{port, url, within};
-use crate::config::{ConfigError, ConsumerConfig, StoreUrl};
+use super::check::Faults;
+use crate::config::{ConsumerConfig, StoreUrl};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
 use crate::telemetry::redact;
@@ -17,16 +17,13 @@ pub(super) struct RawStore {
 }
 
 impl RawStore {
-    pub(super) fn validate(&self) -> Result<Option<StoreUrl>, ConfigError> {
-        if self.url.is_empty() {
-            return Ok(None);
+    pub(super) fn validate(&self, faults: &mut Faults) -> Option<StoreUrl> {
+        let url = self.url.parse().ok();
+        if url.is_none() && !self.url.is_empty() {
+            let wanted = "expected \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned();
+            faults.add("store.url", format!("{:?}", redact::url(&self.url)), wanted);
         }
-        let refuse = |_| ConfigError::Invalid {
-            key: "store.url",
-            value: format!("{:?}", redact::url(&self.url)),
-            wanted: "expected \"sqlite:FILE\" or \"bigquery:PROJECT.DATASET\"".to_owned(),
-        };
-        self.url.parse().map(Some).map_err(refuse)
+        url
     }
 }
 
@@ -55,22 +52,22 @@ impl Default for RawBigQuery {
 }
 
 impl RawBigQuery {
-    pub(super) fn validate(self) -> Result<BigQueryConfig, ConfigError> {
-        let endpoint = url("bigquery.endpoint", self.endpoint)?;
+    pub(super) fn validate(self, faults: &mut Faults) -> BigQueryConfig {
+        let endpoint = faults.url("bigquery.endpoint", self.endpoint);
         // 600 s is the longest that Pub/Sub waits for an acknowledgement.
-        let deadline = within("bigquery.deadline_seconds", self.deadline_seconds, 1..=600)?;
+        let deadline = faults.within("bigquery.deadline_seconds", self.deadline_seconds, 1..=600);
         // Each request of 500 rows may take some MB; more would only queue at BigQuery's own quota.
-        let requests = within("bigquery.requests_in_flight", self.requests_in_flight, 1..=64)?;
+        let requests = faults.within("bigquery.requests_in_flight", self.requests_in_flight, 1..=64);
         // Partitions are days, and a table has at most 10,000 of them.
-        let days = within("bigquery.partition_expiration_days", self.partition_expiration_days, 0..=10_000)?;
-        Ok(BigQueryConfig {
+        let days = faults.within("bigquery.partition_expiration_days", self.partition_expiration_days, 0..=10_000);
+        BigQueryConfig {
             endpoint,
             anonymous: self.anonymous,
             location: Some(self.location).filter(|location| !location.is_empty()),
             deadline: Duration::from_secs(deadline.into()),
             requests_in_flight: requests as usize,
             partition_expiration_days: Some(days).filter(|&days| days > 0),
-        })
+        }
     }
 }
 
@@ -83,6 +80,7 @@ pub(super) struct RawConsumer {
     batch_wait_ms: Option<i64>,
     batches_in_flight: i64,
     limits_refresh_seconds: i64,
+    start_wait_seconds: i64,
     metrics_port: i64,
 }
 
@@ -93,22 +91,26 @@ impl Default for RawConsumer {
             batch_wait_ms: None,
             batches_in_flight: 4,
             limits_refresh_seconds: 60,
+            start_wait_seconds: 120,
             metrics_port: 9090,
         }
     }
 }
 
 impl RawConsumer {
-    pub(super) fn validate(&self) -> Result<ConsumerConfig, ConfigError> {
-        let refresh = within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=300)?;
-        Ok(ConsumerConfig {
+    pub(super) fn validate(&self, faults: &mut Faults) -> ConsumerConfig {
+        let refresh = faults.within("consumer.limits_refresh_seconds", self.limits_refresh_seconds, 1..=300);
+        // IAM's slowest changes take longer; whoever starts us tries again then.
+        let wait = faults.within("consumer.start_wait_seconds", self.start_wait_seconds, 0..=600);
+        ConsumerConfig {
             batching: Batching {
-                rows: within("consumer.batch_rows", self.batch_rows, 1..=10_000)? as usize,
-                in_flight: within("consumer.batches_in_flight", self.batches_in_flight, 1..=64)? as usize,
+                rows: faults.within("consumer.batch_rows", self.batch_rows, 1..=10_000) as usize,
+                in_flight: faults.within("consumer.batches_in_flight", self.batches_in_flight, 1..=64) as usize,
                 ..Batching::default()
             },
             limits_refresh: Duration::from_secs(refresh.into()),
-            metrics_port: port("consumer.metrics_port", self.metrics_port)?,
-        })
+            start_wait: Duration::from_secs(wait.into()),
+            metrics_port: faults.port("consumer.metrics_port", self.metrics_port),
+        }
     }
 }

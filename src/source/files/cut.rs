@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::kind;
-use super::lost::{ENTRY_MAX_BYTES, bare, is_of_several, is_readable, next_document};
+use super::lost::{ENTRY_MAX_BYTES, bare, first_value, is_inside, is_of_several, is_readable, next_document};
 use super::scan::{Found, Scan};
 use super::window::Window;
 use super::{CHUNK_BYTES, CHUNK_DOCUMENTS, EXCERPT_BYTES};
@@ -35,11 +35,14 @@ const PAGE_REST_BYTES: usize = 4 << 10;
 pub(super) struct Documents<R> {
     input: Window<R>,
     line: u64,
+    size_bytes: u64,
     /// How much of the present line is passed, and where its first character stood.
     column: usize,
     first_column: Option<usize>,
     /// Arrays that are open around the documents.
     arrays: usize,
+    /// An array ended that had not begun.
+    ended_unbegun: bool,
     /// Inside the array of a page, whose members are the documents.
     in_page: bool,
     /// How far from the left the last document began.
@@ -60,14 +63,35 @@ struct File {
     /// How it begins, and on which line.
     beginning: Vec<u8>,
     line: u64,
+    /// What it is in all, as far as nothing in it could be read: others may begin alike.
+    all: Fingerprint,
     /// It holds a document that is whole, so that what is broken in it is broken by itself.
     is_readable: bool,
-    /// That nothing in it can be read was handed on.
+    /// Nothing in it could be read so far, which is still to be handed on.
     is_refused: bool,
     /// It holds what is no JSON, and more than a word of it.
     holds_text: bool,
     /// It holds something that is broken.
     holds_broken: bool,
+}
+
+/// What tells one stretch of bytes from others that begin alike.
+#[derive(Default)]
+struct Fingerprint {
+    size_bytes: u64,
+    digest: Sha256,
+}
+
+impl Fingerprint {
+    fn add(&mut self, bytes: &[u8]) {
+        self.size_bytes += bytes.len() as u64;
+        self.digest.update(bytes);
+    }
+
+    /// As text behind what is shown of the stretch.
+    fn text(self) -> String {
+        format!(" … {} bytes in all, SHA-256 {}", self.size_bytes, hex::encode(self.digest.finalize()))
+    }
 }
 
 /// How far a document goes.
@@ -83,9 +107,11 @@ impl<R: Read> Documents<R> {
         Documents {
             input,
             line: 1,
+            size_bytes: 0,
             column: 0,
             first_column: None,
             arrays: 0,
+            ended_unbegun: false,
             in_page: false,
             margin: None,
             key: Vec::new(),
@@ -108,24 +134,30 @@ impl<R: Read> Documents<R> {
         while is_more && chunk.bytes.len() < CHUNK_BYTES && chunk.documents.len() < CHUNK_DOCUMENTS {
             is_more = self.next_into(chunk);
         }
-        let File { is_readable, holds_text, holds_broken, .. } = self.file;
-        if !is_readable && (holds_text || holds_broken && chunk.documents.len() > 1) && !chunk.documents.is_empty() {
-            self.refuse_file(chunk);
+        let File { is_readable, is_refused, holds_text, holds_broken, .. } = self.file;
+        let is_nothing = is_refused || holds_text || holds_broken && chunk.documents.len() > 1;
+        if !is_readable && is_nothing && !chunk.documents.is_empty() {
+            self.file.is_refused = true;
+            chunk.documents.clear();
+            chunk.bytes.clear();
+        }
+        if self.file.is_refused && (is_readable || !is_more) {
+            self.hand_on_file(chunk);
         }
         is_more
     }
 
-    /// Hands on how the file begins, for all of it; once.
-    fn refuse_file(&mut self, chunk: &mut Chunk) {
-        chunk.documents.clear();
-        chunk.bytes.clear();
-        if std::mem::replace(&mut self.file.is_refused, true) {
-            return;
-        }
-        let File { beginning, line, .. } = &self.file;
+    /// Hands on how the file begins, for all of it that could not be read; once, when that is known.
+    fn hand_on_file(&mut self, chunk: &mut Chunk) {
+        let File { beginning, line, all, .. } = &mut self.file;
+        let all = std::mem::take(all);
         chunk.bytes.extend_from_slice(beginning.trim_ascii_end());
+        if all.size_bytes > beginning.len() as u64 {
+            chunk.bytes.extend_from_slice(all.text().as_bytes());
+        }
         let refused = Some(kind::archive(beginning).unwrap_or_else(|| kind::of_nothing(beginning)));
         chunk.documents.push(Span { end: chunk.bytes.len(), line: *line, too_large: None, refused });
+        self.file.is_refused = false;
     }
 
     /// Appends what comes next to the chunk, if it is a document; false at the end.
@@ -135,13 +167,15 @@ impl<R: Read> Documents<R> {
             return true;
         }
         if !self.skip() {
+            self.hand_on_open(chunk);
             return false;
         }
         if self.file.line == 0 {
             let beginning = self.input.head(EXCERPT_BYTES).to_vec();
             self.file = File { beginning, line: self.line, ..File::default() };
-            if let Some(error) = kind::archive(&self.file.beginning) {
-                self.hand_on(EXCERPT_BYTES, Some(error), chunk);
+            if kind::archive(&self.file.beginning).is_some() {
+                self.pass_all();
+                self.file.is_refused = true;
                 return false;
             }
         }
@@ -186,6 +220,7 @@ impl<R: Read> Documents<R> {
                         b']' if self.in_page => self.leave_page(),
                         b']' => {
                             self.pass(1);
+                            self.ended_unbegun |= self.arrays == 0;
                             self.arrays = self.arrays.saturating_sub(1);
                         }
                         // The mark with which some begin a text, also in the middle of several.
@@ -195,6 +230,19 @@ impl<R: Read> Documents<R> {
                 }
             }
         }
+    }
+
+    /// Hands on the brackets that have no counterpart: the file was cut between two documents. Where something else is
+    /// broken, they are a part of that.
+    fn hand_on_open(&mut self, chunk: &mut Chunk) {
+        let open = self.arrays + usize::from(self.in_page);
+        if self.file.holds_broken || open == 0 && !self.ended_unbegun {
+            return;
+        }
+        let brackets = if self.ended_unbegun { "]".to_owned() } else { "[".repeat(open.min(EXCERPT_BYTES)) };
+        chunk.bytes.extend_from_slice(format!("{brackets} … {} bytes in all", self.size_bytes).as_bytes());
+        let refused = Some(kind::cut_array(self.ended_unbegun));
+        chunk.documents.push(Span { end: chunk.bytes.len(), line: self.line, too_large: None, refused });
     }
 
     /// Passes over what a page has behind its array.
@@ -219,6 +267,9 @@ impl<R: Read> Documents<R> {
         let head = self.input.head(DOCUMENT_HEAD_BYTES);
         // No entry begins like a page, but a broken page may leave its array open.
         if let Some(array) = forms::begins_a_page(head).filter(|_| !self.in_page || self.first_column.is_none()) {
+            if self.page_begins_inside() {
+                return self.rest(self.column, chunk);
+            }
             self.pass(array);
             self.in_page = true;
             return;
@@ -236,6 +287,7 @@ impl<R: Read> Documents<R> {
         self.key.extend(kind::first_key(self.input.head(DOCUMENT_HEAD_BYTES)).unwrap_or_default());
         match self.extent(Scan::json(margin)) {
             Extent::Whole(bytes) if is_of_several(self.input.head(bytes), &self.key) => self.lose(bytes),
+            Extent::Whole(bytes) if self.begins_inside(bytes) => self.rest(margin, chunk),
             Extent::Whole(bytes) => {
                 self.file.is_readable = self.file.is_readable || is_readable(self.input.head(bytes));
                 match refused.is_some() && std::mem::replace(&mut self.refused, true) {
@@ -252,6 +304,38 @@ impl<R: Read> Documents<R> {
                 }
             }
         }
+    }
+
+    /// Whether the first document of a file, so many bytes long, is a part of another, whose beginning is cut off. Behind
+    /// the bracket of an array, what is broken may as well be a later member.
+    fn begins_inside(&mut self, bytes: usize) -> bool {
+        if self.file.is_readable || self.in_page {
+            return false;
+        }
+        let is_member = self.arrays > 0;
+        let shown = self.input.head(bytes + ENTRY_MAX_BYTES);
+        let behind = shown.get(bytes..).unwrap_or_default().trim_ascii_start();
+        (!is_member || behind.starts_with(b"]")) && is_inside(shown)
+    }
+
+    /// The same for what seems to be a page: behind it, the next member tells it, or nothing does.
+    fn page_begins_inside(&mut self) -> bool {
+        let shown = self.input.head(ENTRY_MAX_BYTES);
+        let behind = first_value(shown).and_then(|end| shown.get(end..)).unwrap_or_default().trim_ascii_start();
+        let is_key = behind.strip_prefix(b",").is_some_and(|next| next.trim_ascii_start().starts_with(b"\""));
+        is_key && self.begins_inside(0)
+    }
+
+    /// Hands on the rest of a document whose beginning is cut off, up to the next one.
+    fn rest(&mut self, margin: usize, chunk: &mut Chunk) {
+        // What is inside of a document stands right of it, where it is indented.
+        let bytes = match self.extent(Scan::text(margin.saturating_sub(1), false)) {
+            Extent::Whole(bytes) | Extent::Broken(bytes) => bytes,
+            Extent::Long => DOCUMENT_MAX_BYTES,
+        };
+        let next = next_document(self.input.head(bytes + ENTRY_MAX_BYTES), bytes, &self.key);
+        self.file.holds_broken = true;
+        self.hand_on(next.unwrap_or(bytes), Some(kind::rest()), chunk);
     }
 
     /// Hands on what is not JSON, up to where JSON begins; YAML of log entries document by document.
@@ -272,7 +356,11 @@ impl<R: Read> Documents<R> {
             }
             Extent::Long => {
                 self.file.holds_text = true;
-                self.hand_on_long(long, chunk);
+                let shown = self.input.head(DOCUMENT_MAX_BYTES);
+                match next_document(shown, DOCUMENT_MAX_BYTES, &self.key).is_some() && !self.is_yaml {
+                    true => self.lose(DOCUMENT_MAX_BYTES),
+                    false => self.hand_on_long(long, chunk),
+                }
             }
         }
     }
@@ -292,6 +380,9 @@ impl<R: Read> Documents<R> {
         chunk.bytes.resize(chunk.bytes.len() + size_bytes.min(EXCERPT_BYTES), 0);
         self.file.holds_broken = true;
         let refused = (size_bytes > EXCERPT_BYTES).then(|| kind::hole(size_bytes));
+        if refused.is_some() {
+            chunk.bytes.extend_from_slice(format!(" … {size_bytes} bytes in all").as_bytes());
+        }
         chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large: None, refused });
     }
 
@@ -376,7 +467,7 @@ impl<R: Read> Documents<R> {
     fn hand_on_long(&mut self, mut scan: Scan, chunk: &mut Chunk) {
         let line = self.line;
         chunk.bytes.extend_from_slice(self.input.head(EXCERPT_BYTES));
-        let (mut digest, mut size_bytes, mut seen) = (Sha256::new(), 0_u64, 0);
+        let (mut all, mut seen) = (Fingerprint::default(), 0);
         loop {
             let shown = self.input.peek(seen + 1);
             let is_all = shown.len() <= seen;
@@ -385,8 +476,7 @@ impl<R: Read> Documents<R> {
                 Found::More if is_all => (shown.len(), true),
                 Found::More => (scan.pass(), false),
             };
-            digest.update(shown.get(..bytes).unwrap_or_default());
-            size_bytes += bytes as u64;
+            all.add(shown.get(..bytes).unwrap_or_default());
             seen = shown.len() - bytes;
             self.pass(bytes);
             if is_end {
@@ -395,17 +485,31 @@ impl<R: Read> Documents<R> {
         }
         // A line counts with its end.
         if self.input.head(1) == b"\n" {
-            size_bytes += 1;
+            all.size_bytes += 1;
             self.pass(1);
         }
-        let digest = hex::encode(digest.finalize());
-        chunk.bytes.extend_from_slice(format!(" … {size_bytes} bytes in all, SHA-256 {digest}").as_bytes());
-        let too_large = Some(size_bytes);
+        let too_large = Some(all.size_bytes);
+        chunk.bytes.extend_from_slice(all.text().as_bytes());
         chunk.documents.push(Span { end: chunk.bytes.len(), line, too_large, refused: None });
+    }
+
+    /// Passes over all there is.
+    fn pass_all(&mut self) {
+        loop {
+            let shown = self.input.peek(1).len();
+            if shown == 0 {
+                return;
+            }
+            self.pass(shown);
+        }
     }
 
     fn pass(&mut self, bytes: usize) {
         let passed = self.input.head(bytes);
+        if !self.file.is_readable && self.file.line > 0 {
+            self.file.all.add(passed);
+        }
+        self.size_bytes += passed.len() as u64;
         self.line += memchr_iter(b'\n', passed).count() as u64;
         let on_this_line = match memrchr(b'\n', passed) {
             Some(end) => {

@@ -14,6 +14,10 @@ const HEAD_BYTES: usize = 64;
 /// How much UTF-16 is transcoded at a time.
 const TRANSCODE_BYTES: usize = 64 << 10;
 
+/// So many characters in a row that are one byte out of place tell that a byte is missing: no language writes `∀` or `㨀` and
+/// eleven more of which each is the first of its block.
+const OUT_OF_PLACE: usize = 12;
+
 /// How much is given to the zstd decoder at a time. What it has unpacked of a piece in which it meets something broken is
 /// lost, so pieces are small beside a block (128 KiB).
 const ZSTD_BYTES: usize = 8 << 10;
@@ -21,11 +25,11 @@ const ZSTD_BYTES: usize = 8 << 10;
 /// The text of a file, as UTF-8 if it is text at all.
 pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
     let mut plain = unpacked(input)?;
-    let decoder = match utf16(plain.head(HEAD_BYTES)) {
-        Some(encoding) => encoding.new_decoder_with_bom_removal(),
-        None => return Ok(plain),
-    };
-    Ok(Window::new(Box::new(Transcoded { input: plain, decoder, text: Vec::new(), at: 0, ended: false })))
+    let Some(encoding) = utf16(plain.head(HEAD_BYTES)) else { return Ok(plain) };
+    let decoder = encoding.new_decoder_with_bom_removal();
+    let is_big_endian = encoding == UTF_16BE;
+    let transcoded = Transcoded { input: plain, decoder, is_big_endian, text: Vec::new(), at: 0, ended: false };
+    Ok(Window::new(Box::new(transcoded)))
 }
 
 /// Several gzip members or zstd frames one behind another are one file, as their own tools have it. A zstd frame that
@@ -63,10 +67,12 @@ fn utf16(head: &[u8]) -> Option<&'static encoding_rs::Encoding> {
     }
 }
 
-/// Text that is transcoded while it is read. Half a character becomes U+FFFD, as everywhere.
+/// Text that is transcoded while it is read. Half a character becomes U+FFFD, as everywhere; where a byte is missing, what
+/// comes behind it is found again.
 struct Transcoded<R> {
     input: Window<R>,
     decoder: Decoder,
+    is_big_endian: bool,
     text: Vec<u8>,
     at: usize,
     ended: bool,
@@ -74,17 +80,33 @@ struct Transcoded<R> {
 
 impl<R: Read> Transcoded<R> {
     fn transcode(&mut self) {
-        let shown = self.input.peek(1);
+        let shown = self.input.head(TRANSCODE_BYTES + 2 * OUT_OF_PLACE);
         self.ended = shown.is_empty();
-        let raw = shown.get(..shown.len().min(TRANSCODE_BYTES)).unwrap_or_default();
+        let out_of_place = out_of_place(shown, self.is_big_endian).filter(|&at| at < TRANSCODE_BYTES);
+        let raw = shown.get(..out_of_place.unwrap_or(TRANSCODE_BYTES)).unwrap_or(shown);
         let room = self.decoder.max_utf8_buffer_length(raw.len()).unwrap_or(4 * TRANSCODE_BYTES);
         self.text.resize(room, 0);
         let (result, read, written, _) = self.decoder.decode_to_utf8(raw, &mut self.text, self.ended);
         debug_assert!(matches!(result, CoderResult::InputEmpty), "there was room for all of it");
         self.text.truncate(written);
         self.at = 0;
-        self.input.consume(read);
+        self.input.consume(read + usize::from(out_of_place.is_some()));
     }
+}
+
+/// Where text begins of which each character lies across two: as one of ASCII would, and first a mark that JSON is full of.
+fn out_of_place(text: &[u8], is_big_endian: bool) -> Option<usize> {
+    let across = |pair: &[u8]| match (pair, is_big_endian) {
+        (&[ascii, 0], true) | (&[0, ascii], false) => Some(ascii).filter(|ascii| matches!(ascii, b'\t'..=b'~')),
+        _ => None,
+    };
+    let is_mark = |pair| matches!(across(pair), Some(b'"' | b'{' | b':' | b',' | b'\n'));
+    let is_run = |at: usize| {
+        let run = text.get(at..at + 2 * OUT_OF_PLACE).unwrap_or_default();
+        !run.is_empty() && run.chunks_exact(2).all(|pair| across(pair).is_some())
+    };
+    let marks = text.chunks_exact(2).enumerate().filter(|(_, pair)| is_mark(pair));
+    marks.map(|(pair, _)| 2 * pair).find(|&at| is_run(at))
 }
 
 impl<R: Read> Read for Transcoded<R> {

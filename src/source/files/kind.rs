@@ -82,6 +82,16 @@ pub(super) fn hole(size_bytes: usize) -> DecodeError {
     form(&format!("a hole of {size_bytes} zero bytes"))
 }
 
+/// Why the end of a document is refused that seems to be one itself.
+pub(super) fn rest() -> DecodeError {
+    form("the end of a document whose beginning is cut off")
+}
+
+/// Why brackets are refused that have no counterpart.
+pub(super) fn cut_array(ended_unbegun: bool) -> DecodeError {
+    form(if ended_unbegun { "the end of an array whose beginning is cut off" } else { "an array whose end is cut off" })
+}
+
 fn form(name: &str) -> DecodeError {
     DecodeError::Form { form: name.to_owned(), remedy: forms::REMEDY }
 }

@@ -78,8 +78,34 @@ fn ends_a_line(shown: &[u8], at: usize, end: usize) -> bool {
     matches!(behind, None | Some(b'\n')) && !matches!(before, Some(b',' | b'[' | b':' | b'{'))
 }
 
+/// Whether what stands first here is inside of a document whose beginning is cut off: behind it, and behind what the list has
+/// besides, something goes on that only an object has.
+pub(super) fn is_inside(shown: &[u8]) -> bool {
+    let mut rest = shown;
+    let mut is_listed = false;
+    while let Some(bytes) = first_value(rest) {
+        let behind = rest.get(bytes..).unwrap_or_default().trim_ascii_start();
+        let next = match behind.strip_prefix(b"]") {
+            Some(behind) if ends_around(behind) => return false,
+            Some(behind) => {
+                let is_end = |byte: &u8| byte.is_ascii_whitespace() || *byte == b']';
+                behind.iter().position(|byte| !is_end(byte)).and_then(|at| behind.get(at..)).unwrap_or_default()
+            }
+            None => behind,
+        };
+        is_listed |= next.len() < behind.len();
+        match next.split_first() {
+            Some((b',', next)) => (rest, is_listed) = (next, true),
+            Some((b'}', _)) => return next.len() < behind.len(),
+            Some((b':', _)) => return is_listed,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// How long the JSON value is that stands first in this text.
-fn first_value(text: &[u8]) -> Option<usize> {
+pub(super) fn first_value(text: &[u8]) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
     Some(values.byte_offset())

@@ -35,18 +35,20 @@ pub(super) struct Scan {
     escaped: bool,
     /// How far from the left the document begins.
     margin: usize,
-    /// It has keys at its margin, so that a brace there tells nothing by itself.
-    is_flat: bool,
+    /// How far from the left a key of it stands that is at its margin: a brace there tells nothing by itself.
+    key: Option<usize>,
     /// No brackets are followed any more: only another document's beginning is looked for.
     is_lost: bool,
-    /// The document's first key, once it is lost.
-    key: Option<Vec<u8>>,
     /// Lines `---` divide documents.
     is_yaml: bool,
 }
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
+}
+
+fn indent(line: &[u8]) -> usize {
+    line.iter().take_while(|&&byte| is_blank(byte)).count()
 }
 
 impl Scan {
@@ -68,7 +70,8 @@ impl Scan {
     /// Gives up the document: from here on only the next one is looked for.
     pub(super) fn lose(&mut self, at: usize, shown: &[u8]) {
         (self.at, self.is_lost, self.is_margin) = (at, true, false);
-        self.key = kind::first_key(shown).map(<[u8]>::to_vec);
+        // What began with a text was a key.
+        self.key = self.key.or((shown.first() == Some(&b'"')).then_some(self.margin));
     }
 
     /// Forgets what is not needed any more, and tells how much that is: what is shown next begins behind it.
@@ -91,68 +94,72 @@ impl Scan {
 
     /// Follows strings and brackets until the outermost closes. `None` once the document is lost.
     fn follow(&mut self, shown: &[u8]) -> Option<Found> {
-        while let Some(&byte) = shown.get(self.at) {
-            if self.in_string {
-                if !self.escaped {
-                    // Strings are most of a document, so they are skipped a register at a time.
-                    let rest = shown.get(self.at..).unwrap_or_default();
-                    let Some(skip) = memchr3(b'"', b'\\', b'\n', rest) else {
-                        self.at = shown.len();
-                        return Some(Found::More);
-                    };
-                    self.at += skip;
-                }
-                match shown.get(self.at) {
-                    Some(b'\n') => {
-                        self.lose(self.at, shown);
-                        return None;
-                    }
-                    Some(b'"') if !self.escaped => self.in_string = false,
-                    Some(byte) => self.escaped = *byte == b'\\' && !self.escaped,
-                    None => {}
-                }
-                if !self.in_string && self.depth == 0 {
-                    return Some(Found::Whole(self.at + 1));
-                }
-            } else {
-                match byte {
-                    b'"' => {
-                        self.is_flat |= self.is_margin && self.indent(shown) <= self.margin;
-                        (self.in_string, self.is_margin) = (true, false);
-                    }
-                    b'{' | b'[' => {
-                        if self.is_margin && self.begins_another(shown) {
-                            return Some(Found::Next(self.line));
-                        }
-                        self.is_margin = false;
-                        self.depth += 1;
-                    }
-                    b'}' | b']' => {
-                        self.is_margin = false;
-                        self.depth = self.depth.saturating_sub(1);
-                        if self.depth == 0 {
-                            return Some(Found::Whole(self.at + 1));
-                        }
-                    }
-                    b'\n' => (self.line, self.is_margin) = (self.at + 1, true),
-                    b' ' | b'\t' | b'\r' | b',' | 0 => {}
-                    _ => self.is_margin = false,
-                }
+        while self.at < shown.len() {
+            let found = if self.in_string { self.follow_string(shown) } else { self.follow_brackets(shown) };
+            if found.is_some() || self.is_lost {
+                return found;
             }
-            self.at += 1;
         }
         Some(Found::More)
     }
 
+    /// Goes on behind what may end a string. An end of line loses the document.
+    fn follow_string(&mut self, shown: &[u8]) -> Option<Found> {
+        let rest = shown.get(self.at..).unwrap_or_default();
+        // Strings are most of a document, so they are skipped a register at a time.
+        let skip = if self.escaped { Some(0) } else { memchr3(b'"', b'\\', b'\n', rest) };
+        self.at += skip.unwrap_or(rest.len());
+        let byte = *shown.get(self.at)?;
+        if byte == b'\n' {
+            self.lose(self.at, shown);
+            return None;
+        }
+        self.in_string = byte != b'"' || self.escaped;
+        self.escaped = byte == b'\\' && !self.escaped;
+        self.at += 1;
+        (!self.in_string && self.depth == 0).then_some(Found::Whole(self.at))
+    }
+
+    /// Goes on behind one character outside of strings.
+    fn follow_brackets(&mut self, shown: &[u8]) -> Option<Found> {
+        let byte = *shown.get(self.at)?;
+        match byte {
+            b'"' => {
+                if self.is_margin {
+                    self.see_key(self.indent(shown));
+                }
+                self.in_string = true;
+            }
+            b'{' | b'[' if self.is_margin && self.begins_another(shown) => return Some(Found::Next(self.line)),
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            b'\n' => self.line = self.at + 1,
+            _ => {}
+        }
+        self.is_margin = byte == b'\n' || self.is_margin && (is_blank(byte) || matches!(byte, b',' | 0));
+        self.at += 1;
+        (matches!(byte, b'}' | b']') && self.depth == 0).then_some(Found::Whole(self.at))
+    }
+
     fn indent(&self, shown: &[u8]) -> usize {
-        let line = shown.get(self.line..self.at).unwrap_or_default();
-        line.iter().take_while(|&&byte| is_blank(byte)).count()
+        indent(shown.get(self.line..self.at).unwrap_or_default())
     }
 
     /// Whether the bracket here is another document's, and not a value inside this one.
     fn begins_another(&self, shown: &[u8]) -> bool {
-        let before = || shown.get(..self.at).unwrap_or_default().trim_ascii_end().last();
-        self.indent(shown) <= self.margin && !(self.is_flat && matches!(before(), Some(b':' | b',' | b'[')))
+        self.indent(shown) <= self.margin && !(self.key.is_some() && self.is_behind_member(shown))
+    }
+
+    fn see_key(&mut self, indent: usize) {
+        if indent <= self.margin {
+            self.key = self.key.max(Some(indent));
+        }
+    }
+
+    /// Whether what stands before here goes on: with a member of a list, or the value of a key.
+    fn is_behind_member(&self, shown: &[u8]) -> bool {
+        let before = shown.get(..self.at).unwrap_or_default().trim_ascii_end().last();
+        matches!(before, Some(b':' | b',' | b'['))
     }
 
     fn search(&mut self, shown: &[u8], is_all: bool) -> Found {
@@ -169,6 +176,8 @@ impl Scan {
             let line = shown.get(self.line..).unwrap_or_default();
             let head = line.get(..LINE_HEAD_BYTES).unwrap_or(line);
             match self.begins_document(head) {
+                // Without indentation, lines alone do not tell a member of the document's lists from the next document.
+                Some(true) if self.key >= Some(indent(head)) && self.is_behind_member(shown) => self.is_margin = false,
                 Some(true) => return Found::Next(self.line),
                 None if !is_all && head.len() < LINE_HEAD_BYTES => return Found::More,
                 Some(false) | None => self.is_margin = false,
@@ -180,23 +189,32 @@ impl Scan {
     }
 
     /// Whether a line begins a document; `None` where too little of it is shown to tell.
-    fn begins_document(&self, line: &[u8]) -> Option<bool> {
+    fn begins_document(&mut self, line: &[u8]) -> Option<bool> {
         if self.is_yaml && line.first()? == &b'-' {
             return (line.len() > 3 || !line.iter().all(|byte| *byte == b'-')).then(|| kind::divides_yaml(line));
         }
         let start = line.iter().position(|&byte| !is_blank(byte) && byte != b',' && byte != 0)?;
         let rest = line.get(start..)?;
-        let is_outside = || line.iter().take_while(|&&byte| is_blank(byte)).count() <= self.margin;
+        let is_outside = || indent(line) <= self.margin;
         match rest.first()? {
-            b'{' if is_outside() => match (self.is_flat, &self.key) {
-                (true, Some(key)) => Some(kind::first_key(rest) == Some(key)),
-                _ => kind::begins_object(rest),
-            },
+            b'{' if is_outside() => {
+                let next = memchr(b'\n', rest).and_then(|end| rest.get(end + 1..)).unwrap_or_default();
+                if next.trim_ascii_start().starts_with(b"\"") {
+                    self.see_key(indent(next));
+                }
+                kind::begins_object(rest)
+            }
             b'[' if is_outside() => {
                 let inner = rest.get(1..)?.trim_ascii_start().first()?;
                 Some(matches!(inner, b'{' | b'['))
             }
-            b'"' if is_outside() => Some(rest.get(1)? == &b'{'),
+            b'"' if is_outside() => {
+                let is_text = rest.get(1)? == &b'{';
+                if !is_text {
+                    self.see_key(indent(line));
+                }
+                Some(is_text)
+            }
             // A hole is no part of what stands before it.
             b'\n' => Some(line.first() == Some(&0)),
             _ => Some(false),

@@ -117,35 +117,116 @@ fn no_part_of_a_broken_document_is_a_document() {
         format!("[{inner},{{}}]"),
         format!("[{inner},{inner}]"),
         format!("[[{inner}]]"),
+        format!("[{{\"x\":\"y\"}},{inner}]"),
     ] {
-        let outer = format!(r#"{{"insertId":"outer","request":{{"list":{list},"a":1}},"timestamp":"t"}}"#);
-        let pretty = |spaces: usize| {
-            let value: Json = serde_json::from_str(&outer).expect("JSON");
-            let text = serde_json::to_string_pretty(&value).expect("JSON");
-            text.lines().map(|line| format!("{}\n", line.replacen("  ", &" ".repeat(spaces), 9))).collect::<String>()
-        };
-        for outer in [outer.clone(), pretty(2), pretty(4)] {
-            let place = outer.find("\"list\"").expect("it is there");
-            let around = [
-                (String::new(), String::from("\n{\"insertId\":\"z\"}\n")),
-                (String::from("{\"insertId\":\"y\"}\n"), String::from("\n{\"insertId\":\"z\"}\n")),
-                (String::from("[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]")),
-                (String::from("{\"entries\":[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]}")),
-            ];
-            for (before, behind) in around {
-                for cut in [
-                    outer[..outer.trim_end().len() - 5].to_owned(),
-                    outer[5..].to_owned(),
-                    outer.replacen("\"request\"", "\"request", 1),
-                    outer[place..].to_owned(),
-                ] {
-                    let text = format!("{before}{cut}{behind}");
-                    let is_forged = |text: &String| {
-                        serde_json::from_str::<Json>(text).is_ok_and(|value| value["insertId"] == "forged")
-                    };
-                    let found = texts(text.as_bytes());
-                    assert!(!found.iter().any(is_forged), "{found:#?} of {text}");
+        for outer in [
+            format!(r#"{{"insertId":"outer","request":{{"list":{list},"z":1}},"timestamp":"t"}}"#),
+            format!(r#"{{"insertId":"outer","request":{{"a":"b","list":{list}}},"timestamp":"t"}}"#),
+        ] {
+            for spaces in [None, Some(0), Some(2), Some(4)] {
+                let outer = spaces.map_or(outer.clone(), |spaces| pretty(&outer, spaces));
+                no_part_is_a_document(outer.trim_end());
+            }
+        }
+    }
+}
+
+fn pretty(document: &str, spaces: usize) -> String {
+    let value: Json = serde_json::from_str(document).expect("JSON");
+    let text = serde_json::to_string_pretty(&value).expect("JSON");
+    let indented = |line: &str| {
+        let inner = line.trim_start();
+        format!("{}{inner}\n", " ".repeat((line.len() - inner.len()) / 2 * spaces))
+    };
+    text.lines().map(indented).collect()
+}
+
+fn no_part_is_a_document(outer: &str) {
+    let place = outer.find("\"list\"").expect("it is there");
+    let around = [
+        (String::new(), String::from("\n{\"insertId\":\"z\"}\n")),
+        (String::new(), String::from("\n{\n\"insertId\": \"z\"\n}\n")),
+        (String::from("{\"insertId\":\"y\"}\n"), String::from("\n{\"insertId\":\"z\"}\n")),
+        (String::from("[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]")),
+        (String::from("[\n{\n\"insertId\":\"y\"\n},\n"), String::from(",\n{\n\"insertId\":\"z\"\n}\n]\n")),
+        (String::from("{\"entries\":[{\"insertId\":\"y\"},"), String::from(",{\"insertId\":\"z\"}]}")),
+    ];
+    // An array that begins a file may be any.
+    let last = outer.rfind(']').expect("a list");
+    let begins_an_array = |at: usize| outer[at..].trim_start().starts_with('[');
+    let heads = (1..=last).filter(|&at| !begins_an_array(at));
+    let quotes = outer.match_indices('"').map(|(at, _)| [&outer[..at], &outer[at + 1..]].concat());
+    for (before, behind) in around {
+        let headless = heads.clone().filter(|_| before.is_empty()).map(|at| outer[at..].to_owned());
+        for cut in headless.chain(quotes.clone()).chain([
+            outer[..outer.len() - 5].to_owned(),
+            outer[5..].to_owned(),
+            outer[place..].to_owned(),
+        ]) {
+            let text = format!("{before}{cut}{behind}");
+            let of = |id: &str| {
+                let id = id.to_owned();
+                move |text: &&String| serde_json::from_str::<Json>(text).is_ok_and(|value| value["insertId"] == id[..])
+            };
+            let found = texts(text.as_bytes());
+            assert!(!found.iter().any(|text| of("forged")(&text)), "{found:#?} of {text}");
+            // Whatever stands behind a colon is its value.
+            let is_behind = cut.ends_with(": ");
+            assert!(is_behind || found.iter().filter(of("z")).count() == 1, "{found:#?} of {text}");
+            assert!(found.len() <= 5, "{found:#?} of {text}");
+        }
+    }
+}
+
+#[test]
+fn an_array_that_is_cut_between_its_members_is_told() {
+    for (whole, told) in [
+        ("[[[", ["[[[ … 3 bytes in all"].as_slice()),
+        ("[{\"a\":1},{\"a\":2},", &["{\"a\":1}", "{\"a\":2}", "[ … 17 bytes in all"]),
+        ("[{\"a\":1}\n", &["{\"a\":1}", "[ … 9 bytes in all"]),
+        ("{\"entries\":[{\"a\":1},", &["{\"a\":1}", "[ … 20 bytes in all"]),
+        ("{\"entries\":[", &["[ … 12 bytes in all"]),
+        (",{\"a\":1}]\n", &["{\"a\":1}", "] … 10 bytes in all"]),
+        ("[[{\"a\":1}],[]]", &["{\"a\":1}"]),
+        ("[]\n[{\"a\":1}]\n", &["{\"a\":1}"]),
+        // What is broken tells it already.
+        ("[{\"a\":1},{\"a\"", &["{\"a\":1}", "{\"a\""]),
+    ] {
+        assert_eq!(texts(whole.as_bytes()), told, "{whole}");
+    }
+}
+
+#[test]
+fn a_missing_byte_of_utf16_costs_what_it_is_in() {
+    let lines: Vec<String> =
+        (0..2_000).map(|number| entry(number).to_string().replace("\\n", "\u{3042}\u{4e00}")).collect();
+    let text = lines.join("\n");
+    let units = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    for raw in [units(u16::to_le_bytes), units(u16::to_be_bytes)] {
+        for (missing, at) in [(1, 2_000), (1, 2_001), (1, 300_001), (1, 300_000), (3, 100_000), (2, 100_000)] {
+            for again in [None, Some(raw.len() / 2)] {
+                let mut damaged = raw.clone();
+                if let Some(again) = again {
+                    damaged.remove(again);
                 }
+                damaged.drain(at..at + missing);
+                let text = super::encoding::text(Box::new(io::Cursor::new(damaged))).expect("text");
+                let mut documents = Documents::new(text);
+                let mut chunks = Vec::new();
+                loop {
+                    let mut chunk = Chunk::new("x".into());
+                    let is_more = documents.fill(&mut chunk);
+                    chunks.push(chunk);
+                    if !is_more {
+                        break;
+                    }
+                }
+                let found: Vec<_> = chunks.iter().flat_map(Chunk::documents).collect();
+                let is_whole = |line: &&String| found.iter().any(|document| document.bytes == line.as_bytes());
+                let lost = lines.iter().filter(|line| !is_whole(line)).count();
+                let most = if again.is_some() { 4 } else { 2 };
+                assert!(lost <= most, "{lost} of {} are lost", lines.len());
+                assert!(found.len() <= lines.len() + most, "{} pieces", found.len());
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
+use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio::sync::{Notify, watch};
@@ -17,8 +18,13 @@ use crate::telemetry::steady::Steady;
 /// be set right while keys are in use.
 #[derive(Clone, Copy)]
 struct Times {
-    /// They are fetched this often. Google rotates them in days, and announces a new one well before it signs.
+    /// They are fetched this often where the answer does not say how long it is fresh. Google rotates them in days, and
+    /// announces a new one well before it signs.
     refresh: Duration,
+    /// Where it does (`Cache-Control: max-age`), not before this: whatever it says, Google is not asked all the time.
+    refresh_least: Duration,
+    /// Nor after this, so that a key that was withdrawn is in use for hours and not for days. Google says six hours.
+    refresh_most: Duration,
     /// So long after a fetch, a token with an unknown key causes another; and so long after a failed one it is tried
     /// again. Made-up keys cannot make us ask Google all the time.
     again: Duration,
@@ -33,6 +39,8 @@ struct Times {
 
 const TIMES: Times = Times {
     refresh: Duration::from_secs(3_600),
+    refresh_least: Duration::from_secs(300),
+    refresh_most: Duration::from_secs(12 * 3_600),
     again: Duration::from_secs(60),
     without: Duration::from_secs(1),
     good: Duration::from_secs(24 * 3_600),
@@ -45,9 +53,18 @@ const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// The public keys of a set by id. One id may stand at several.
 type Set = Arc<[(String, DecodingKey)]>;
 
+/// An answer for keys.
+#[derive(Clone)]
+struct Answer {
+    set: Set,
+    /// How long it is fresh, if it says so.
+    fresh: Option<Duration>,
+}
+
 #[derive(Default, Clone)]
 struct Known {
     set: Set,
+    fresh: Option<Duration>,
     fetched: Option<Instant>,
     attempts: u64,
     /// Why the last fetch failed.
@@ -62,16 +79,21 @@ impl Known {
     /// How long to wait for the next fetch: if somebody asks for it, and if nobody does.
     fn next(&self, times: &Times, now: Instant) -> (Duration, Duration) {
         match &self.failed {
-            None => (times.again, times.refresh),
+            None => {
+                let within = |fresh: Duration| fresh.clamp(times.refresh_least, times.refresh_most);
+                (times.again, self.fresh.map_or(times.refresh, within))
+            }
             Some(_) if self.are_good(times, now) => (times.again, times.again),
             Some(_) => (times.without, times.again),
         }
     }
 
-    fn learn(&mut self, fetched: Result<Set>, now: Instant) {
+    fn learn(&mut self, fetched: Result<Answer>, now: Instant) {
         self.attempts += 1;
         match fetched {
-            Ok(set) => *self = Known { set, fetched: Some(now), attempts: self.attempts, failed: None },
+            Ok(Answer { set, fresh }) => {
+                *self = Known { set, fresh, fetched: Some(now), attempts: self.attempts, failed: None }
+            }
             Err(why) => self.failed = Some(format!("{why:#}")),
         }
     }
@@ -99,7 +121,7 @@ impl Keys {
 
     fn start<F>(times: Times, fetch: impl Fn() -> F + Send + 'static) -> Self
     where
-        F: Future<Output = Result<Set>> + Send + 'static,
+        F: Future<Output = Result<Answer>> + Send + 'static,
     {
         let (learnt, known) = watch::channel(Known::default());
         let wanted = Arc::new(Notify::new());
@@ -139,13 +161,13 @@ pub(super) struct NoKeys;
 /// Fetches keys as long as anybody may ask for them: one fetch at a time, each within its time.
 async fn keep<F>(times: Times, fetch: impl Fn() -> F, learnt: watch::Sender<Known>, wanted: Arc<Notify>)
 where
-    F: Future<Output = Result<Set>>,
+    F: Future<Output = Result<Answer>>,
 {
     let trouble = Steady::default();
     loop {
         let fetched = timeout(times.fetch, fetch()).await.context("they did not come in time").flatten();
         match &fetched {
-            Ok(set) => tracing::debug!(keys = set.len(), "Google's keys are fetched"),
+            Ok(answer) => tracing::debug!(keys = answer.set.len(), "Google's keys are fetched"),
             Err(why) => {
                 let why = format!("{why:#}");
                 if let Some(times) = trouble.failed(&why) {
@@ -167,10 +189,11 @@ where
     }
 }
 
-async fn fetch(http: &reqwest::Client, url: &str) -> Result<Set> {
+async fn fetch(http: &reqwest::Client, url: &str) -> Result<Answer> {
     let answer = http.get(url).send().await.map_err(reqwest::Error::without_url)?;
     let status = answer.status();
     ensure!(status == reqwest::StatusCode::OK, "the answer is {status}");
+    let fresh = fresh(answer.headers());
     let (mut answer, mut body) = (answer, Vec::new());
     while let Some(part) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
         if body.len() + part.len() > ANSWER_MAX_BYTES {
@@ -178,7 +201,21 @@ async fn fetch(http: &reqwest::Client, url: &str) -> Result<Set> {
         }
         body.extend_from_slice(&part);
     }
-    parse(&body)
+    Ok(Answer { set: parse(&body)?, fresh })
+}
+
+/// How long an answer is fresh from now on, if its headers say so (RFC 9111, 4.2): `max-age`, less what a cache on the way
+/// has kept it for.
+fn fresh(headers: &HeaderMap) -> Option<Duration> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let directives: Vec<String> = headers.get_all(CACHE_CONTROL).iter().map(text).collect();
+    let seconds = |text: &str| text.trim().trim_matches('"').parse().ok();
+    let max_age: u64 = directives
+        .iter()
+        .flat_map(|directives| directives.split(','))
+        .find_map(|directive| seconds(directive.trim().strip_prefix("max-age=")?))?;
+    let age = headers.get(AGE).map(text).and_then(|age| seconds(&age)).unwrap_or_default();
+    Some(Duration::from_secs(max_age.saturating_sub(age)))
 }
 
 /// The RSA keys of a set; others are not Google's to sign with. A set without any is no answer: Google always has some, and
@@ -210,13 +247,45 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn set(ids: &[&str]) -> Set {
-        ids.iter().map(|id| ((*id).to_owned(), DecodingKey::from_secret(b""))).collect()
+    fn set(ids: &[&str]) -> Answer {
+        let set = ids.iter().map(|id| ((*id).to_owned(), DecodingKey::from_secret(b""))).collect();
+        Answer { set, fresh: None }
+    }
+
+    #[test]
+    fn keys_are_fetched_again_when_their_answer_is_stale_within_bounds() {
+        let headers = |lines: &[(&'static str, &str)]| {
+            let line = |(name, value): &(&'static str, &str)| {
+                (reqwest::header::HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+            };
+            lines.iter().map(line).collect::<HeaderMap>()
+        };
+        let google = "public, max-age=21600, must-revalidate, no-transform";
+        for (lines, refresh) in [
+            (vec![("cache-control", google)], 21_600),
+            (vec![("cache-control", google), ("age", "3600")], 18_000),
+            (vec![("cache-control", google), ("age", "99999")], 300),
+            (vec![("cache-control", "Max-Age=0")], 300),
+            (vec![("cache-control", "public"), ("cache-control", "max-age=\"600\"")], 600),
+            (vec![("cache-control", "max-age=99999999")], 43_200),
+            (vec![("cache-control", "max-age=99999999999999999999999")], 3_600),
+            (vec![("cache-control", "max-age=-1, s-maxage=7, no-cache")], 3_600),
+            (vec![], 3_600),
+        ] {
+            let mut known = Known::default();
+            let now = Instant::now();
+            known.learn(Ok(Answer { fresh: fresh(&headers(&lines)), ..set(&["a"]) }), now);
+            assert_eq!(known.next(&TIMES, now), (SECOND * 60, SECOND * refresh), "{lines:?}");
+            known.learn(Err(anyhow!("down")), now);
+            assert_eq!(known.next(&TIMES, now), (SECOND * 60, SECOND * 60), "{lines:?}");
+        }
     }
 
     /// The same proportions as in production, a thousand times faster.
     const FAST: Times = Times {
         refresh: Duration::from_secs(3_600),
+        refresh_least: Duration::from_secs(3_600),
+        refresh_most: Duration::from_secs(3_600),
         again: Duration::from_millis(60),
         without: Duration::from_millis(1),
         good: Duration::from_millis(500),
@@ -279,7 +348,7 @@ mod tests {
         let fetch = {
             let answer = Arc::clone(&answer);
             move || {
-                let answer: Option<Set> = answer.lock().expect("whole").clone();
+                let answer: Option<Answer> = answer.lock().expect("whole").clone();
                 async { answer.ok_or_else(|| anyhow!("down")) }
             }
         };

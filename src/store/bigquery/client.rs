@@ -10,13 +10,15 @@ use backon::{ExponentialBuilder, Retryable};
 use gcp_bigquery_client::auth::Authenticator;
 use gcp_bigquery_client::client_builder::ClientBuilder;
 use gcp_bigquery_client::error::{BQError, NestedResponseError};
-use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use google_cloud_auth::credentials::AccessTokenCredentials;
 use google_cloud_auth::errors::CredentialsError;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::RwLock;
 
 use super::super::StoreError;
 use super::BigQueryConfig;
+use crate::credentials;
+use crate::remote::chain;
 
 /// All that pedwatch does, and nothing in other services:
 /// <https://developers.google.com/identity/protocols/oauth2/scopes#bigquery>.
@@ -48,6 +50,8 @@ pub(super) enum Kind {
     NotFound,
     /// What was to be made is there.
     AlreadyExists,
+    /// This identity may not, or may not yet.
+    Denied,
     /// It will not work without a person.
     Permanent,
 }
@@ -69,6 +73,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure.kind {
             Kind::Transient => StoreError::Transient(failure.message),
+            Kind::NotFound | Kind::Denied => StoreError::Missing(failure.message),
             _ => StoreError::Permanent(failure.message),
         }
     }
@@ -78,6 +83,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Transient(message) => Failure { kind: Kind::Transient, message },
+            StoreError::Missing(message) => Failure { kind: Kind::Denied, message },
             StoreError::Permanent(message) => Failure { kind: Kind::Permanent, message },
         }
     }
@@ -119,7 +125,7 @@ impl Failure {
             (403, _) => {
                 let advice = "; this identity needs roles/bigquery.dataEditor on the dataset (dataViewer where it only \
                               reads) and roles/bigquery.jobUser on the project";
-                (Kind::Permanent, advice)
+                (Kind::Denied, advice)
             }
             (404, _) => (Kind::NotFound, "; pedwatch schema apply makes what is missing"),
             (409, _) => (Kind::AlreadyExists, ""),
@@ -133,21 +139,13 @@ impl Failure {
 
 impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
-        let kind = if error.is_transient() { Kind::Transient } else { Kind::Permanent };
-        Failure { kind, message: format!("no access token for BigQuery: {}", chain(&error)) }
+        // What refuses a token now may not know of the grant yet.
+        let kind = if error.is_transient() { Kind::Transient } else { Kind::Denied };
+        Failure {
+            kind,
+            message: format!("no access token for BigQuery: {}; {}", credentials::causes(&error), credentials::ADVICE),
+        }
     }
-}
-
-/// An error with its causes, which reqwest leaves out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Where tokens come from.
@@ -170,7 +168,7 @@ impl Tokens {
     /// Forgets a token that BigQuery does not accept any more. Credentials that cannot be made stay as they are.
     async fn renew(&self) {
         if let Tokens::Default(credentials) = self
-            && let Ok(renewed) = default_credentials()
+            && let Ok(renewed) = credentials::default(&[SCOPE])
         {
             *credentials.write().await = renewed;
         }
@@ -183,13 +181,6 @@ impl Authenticator for Tokens {
         // Client::retry has just asked for it, and told what is wrong; this one is out of the cache.
         self.token().await.map_err(|_| BQError::NoToken)
     }
-}
-
-fn default_credentials() -> Result<AccessTokenCredentials, Failure> {
-    Builder::default().with_scopes([SCOPE]).build_access_token_credentials().map_err(|error| Failure {
-        kind: Kind::Permanent,
-        message: format!("no credentials for BigQuery (try gcloud auth application-default login): {}", chain(&error)),
-    })
 }
 
 /// BigQuery's REST API with credentials and patience.
@@ -206,7 +197,8 @@ impl Client {
         let tokens = if config.anonymous {
             Tokens::Anonymous
         } else {
-            Tokens::Default(Arc::new(RwLock::new(default_credentials()?)))
+            let missing = |message| Failure { kind: Kind::Permanent, message };
+            Tokens::Default(Arc::new(RwLock::new(credentials::found(&[SCOPE]).await.map_err(missing)?)))
         };
         let mut builder = ClientBuilder::new();
         if let Some(endpoint) = &config.endpoint {

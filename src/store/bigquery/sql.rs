@@ -12,6 +12,7 @@ use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
 use gcp_bigquery_client::model::query_request::QueryRequest;
 use gcp_bigquery_client::model::query_response::QueryResponse;
 use serde_json::Value as Json;
+use tokio::sync::mpsc::Sender;
 
 use super::super::query::{Query, Rows, Value};
 use super::super::schema;
@@ -23,8 +24,13 @@ use crate::id;
 const POLL_AGAIN: Duration = Duration::from_millis(200);
 
 impl BigQuery {
-    /// Asks, waits, and reads all pages.
-    pub(super) async fn query(&self, query: &Query) -> Result<Rows, Failure> {
+    /// Asks, waits, and sends on page after page, until nobody takes them any more.
+    pub(super) async fn query(
+        &self,
+        query: &Query,
+        page_rows: Option<i32>,
+        pages: Sender<Rows>,
+    ) -> Result<(), Failure> {
         let shared = &self.shared;
         let project = shared.name.project.as_str();
         // How long BigQuery may hold one answer back before it says "not yet": well before we would stop waiting for it.
@@ -34,6 +40,7 @@ impl BigQuery {
             parameter_mode: Some("NAMED".to_owned()),
             query_parameters: Some(query.parameters.iter().map(|(name, value)| parameter(name, value)).collect()),
             timeout_ms: poll_ms,
+            max_results: page_rows,
             format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
             ..QueryRequest::new(self.in_dataset(query))
         };
@@ -42,15 +49,14 @@ impl BigQuery {
             async move { Ok(api.job().query(project, request).await?) }
         };
         let mut page: QueryResponse = shared.client.retry(ask).await?;
-        let mut rows = Rows::default();
         loop {
             let complete = page.job_complete.unwrap_or(false);
-            if complete {
-                add(&mut rows, &page);
+            if complete && pages.send(rows(&page)).await.is_err() {
+                return Ok(());
             }
             let job = page.job_reference.take().and_then(|job| Some((job.job_id?, job.location)));
             let (id, location) = match (complete, page.page_token.take(), job) {
-                (true, None, _) => return Ok(rows),
+                (true, None, _) => return Ok(()),
                 (_, token, Some((id, location))) => (id, (location, token)),
                 (_, _, None) => return Err(Failure::transient("BigQuery gave neither a result nor a job")),
             };
@@ -62,6 +68,7 @@ impl BigQuery {
                 location,
                 page_token,
                 timeout_ms: poll_ms,
+                max_results: page_rows,
                 ..GetQueryResultsParameters::default()
             };
             let next = |api: gcp_bigquery_client::Client| {
@@ -96,9 +103,9 @@ pub(super) fn parameter(name: &str, value: &Value) -> QueryParameter {
     }
 }
 
-fn add(rows: &mut Rows, page: &QueryResponse) {
+fn rows(page: &QueryResponse) -> Rows {
     let fields = page.schema.as_ref().and_then(|schema| schema.fields.as_deref()).unwrap_or_default();
-    rows.columns = fields.iter().map(|field| field.name.clone()).collect();
+    let mut rows = Rows { columns: fields.iter().map(|field| field.name.clone()).collect(), rows: Vec::new() };
     for row in page.rows.iter().flatten() {
         let cells = row.columns.iter().flatten().map(|cell| cell.value.as_ref());
         // What cannot be read stays text, and costs its row where that is read as a type.
@@ -107,6 +114,7 @@ fn add(rows: &mut Rows, page: &QueryResponse) {
             fields.iter().zip(cells).map(|(field, cell)| value(&field.r#type, cell).unwrap_or_else(|| as_text(cell)));
         rows.rows.push(values.collect());
     }
+    rows
 }
 
 /// One value; `None` when it is not of its type. BigQuery writes every scalar as a string.

@@ -43,6 +43,8 @@ row! {
         alert_type: AlertType,
         severity: Option<Severity>,
         message: Option<String>,
+        project_id: Option<String>,
+        location: Option<String>,
         cluster_name: String,
         namespace: String,
         deployment_name: Option<String>,
@@ -54,6 +56,7 @@ row! {
         actor: Option<String>,
         on_behalf_of: Option<String>,
         stands: bool,
+        event_id: Option<String>,
     }
 }
 
@@ -88,6 +91,37 @@ pub fn alert_id(
 }
 
 impl AlertLog {
+    /// What a comparison found, of which no single write tells; about nothing yet.
+    pub fn compared(
+        alert_type: AlertType,
+        severity: Severity,
+        alert_id: String,
+        message: String,
+        now: DateTime<Utc>,
+    ) -> Self {
+        AlertLog {
+            alert_id,
+            alert_time: now,
+            alert_type,
+            severity,
+            message,
+            project_id: None,
+            location: None,
+            cluster_name: String::new(),
+            namespace: String::new(),
+            deployment_name: None,
+            event_id: None,
+            replicas: None,
+            limit_max_replicas: None,
+            limit_initial_max_replicas: None,
+            limit_id: None,
+            actor: None,
+            on_behalf_of: None,
+            route: None,
+            ingested_at: now,
+        }
+    }
+
     /// The row of an alert about a write.
     pub fn new(write: &Write<'_>, event: &ReplicaEvent, limit: Option<&Limit>, alert: Alert) -> Self {
         let max = limit.map(|limit| limit.max_replicas);

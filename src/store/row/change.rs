@@ -11,6 +11,8 @@ row! {
     Change in "replica_changes" {
         event_id: String,
         event_time: DateTime<Utc>,
+        project_id: Option<String>,
+        location: Option<String>,
         cluster_name: String,
         namespace: String,
         deployment_name: Option<String>,
@@ -20,6 +22,7 @@ row! {
         previous_replicas: Option<i64>,
         replicas: Option<i64>,
         missed_writes: i64,
+        effective: bool,
         actor: String,
         on_behalf_of: Option<String>,
         route: Route,

@@ -1,6 +1,5 @@
-//! `deployment_config`: one row per registered version of a PED, and the version that it is.
-//!
-//! This release writes neither a retirement nor an exception, which the one before it would not read; it reads both.
+//! `deployment_config`: one row per registered version of a PED, its exceptions and its retirement included, and the
+//! version that it is.
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;

@@ -73,6 +73,13 @@ fn identity(write: &Write<'_>, entry: &str, index: Option<&str>) -> String {
 }
 
 impl ReplicaEvent {
+    /// Which cluster, as the views have it: `projects/PROJECT/locations/LOCATION/clusters/NAME`.
+    pub fn cluster_id(&self) -> String {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (project, location) = (part(&self.project_id), part(&self.location));
+        format!("projects/{project}/locations/{location}/clusters/{}", self.cluster_name)
+    }
+
     /// The row of a write. It does not depend on any limit.
     pub fn new(write: &Write<'_>, policy: &Policy, now: DateTime<Utc>) -> Self {
         let owned = |text: Option<&str>| text.map(str::to_owned);

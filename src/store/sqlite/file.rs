@@ -1,16 +1,50 @@
 //! The file that a database lies in: made for its owner alone, and watched, because SQLite goes on writing into a file that
-//! was removed or replaced.
+//! was removed, replaced or overwritten.
 
 use std::fs::{File, Metadata, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::store::StoreError;
 
 /// What tells one file from another under the same name.
 type Identity = (u64, u64);
+
+/// The least number of a database, which is its `user_version`: what releases before wrote there is less.
+const NUMBER_MIN: u32 = 1 << 28;
+
+/// Whether this `user_version` is the number of a database.
+pub(super) fn is_number(user_version: u32) -> bool {
+    (NUMBER_MIN..1 << 31).contains(&user_version)
+}
+
+/// A number for a new database, that no other one has: two of a thousand have the same once in four thousand times.
+pub(super) fn new_number() -> u32 {
+    let random = RandomState::new().hash_one(());
+    NUMBER_MIN + u32::try_from(random % u64::from((1_u32 << 31) - NUMBER_MIN)).unwrap_or_default()
+}
+
+/// What the first bytes of the file tell of the database in it, as of the last commit that was copied from the log:
+/// <https://www.sqlite.org/fileformat.html#the_database_header>.
+#[derive(Debug, Default, Clone, Copy)]
+struct Header {
+    /// It only grows; in a copy of earlier it is less.
+    changes: u32,
+    user_version: u32,
+}
+
+impl Header {
+    fn read(file: &File) -> Option<Self> {
+        let mut bytes = [0; 64];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+        let header = Header { changes: number(24)?, user_version: number(60)? };
+        bytes.starts_with(b"SQLite format 3\0").then_some(header)
+    }
+}
 
 /// A database file, and SQLite's log beside it, in which commits lie until they are copied.
 #[derive(Debug)]
@@ -20,8 +54,14 @@ pub(super) struct DatabaseFile {
     log: PathBuf,
     /// SQLite makes it at the first commit, and removes it when the last one closes.
     log_identity: OnceLock<Identity>,
-    /// Keeps the number of a removed file from being given to another.
-    _held: File,
+    /// Keeps the number of a removed file from being given to another. Closing it before SQLite's own would end SQLite's locks.
+    held: File,
+    /// The number of the database that was opened.
+    number: u32,
+    /// What the file held in its place when it was opened: a release before has written its own there, and the log has ours.
+    number_before: u32,
+    /// The file's header when it was last looked at.
+    seen: Mutex<Header>,
 }
 
 impl DatabaseFile {
@@ -37,15 +77,34 @@ impl DatabaseFile {
         }
         let held = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let held = held.map_err(unusable)?;
-        let identity = identity(&held.metadata().map_err(unusable)?);
+        let metadata = held.metadata().map_err(unusable)?;
+        if metadata.mode() & OTHERS != 0 {
+            tracing::warn!(path = %path.display(), "others than its owner and its group may use this store; chmod o= keeps it from them");
+        }
+        let identity = identity(&metadata);
         // SQLite puts its log beside the file itself, not beside a link to it.
         let path = path.canonicalize().map_err(unusable)?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        Ok(DatabaseFile { path, identity, log: log.into(), log_identity: OnceLock::new(), _held: held })
+        Ok(DatabaseFile {
+            path,
+            identity,
+            log: log.into(),
+            log_identity: OnceLock::new(),
+            held,
+            number: 0,
+            number_before: 0,
+            seen: Mutex::default(),
+        })
     }
 
-    /// Whether it is still there under its name, and its log too.
+    /// With the number of the database that is in it.
+    pub(super) fn of(self, number: u32) -> Self {
+        let number_before = Header::read(&self.held).unwrap_or_default().user_version;
+        DatabaseFile { number, number_before, ..self }
+    }
+
+    /// Whether it is still there under its name, with the same database in it, and its log too.
     ///
     /// # Errors
     /// [`StoreError::Permanent`] when it is not: what was written last may be nowhere.
@@ -56,15 +115,39 @@ impl DatabaseFile {
             Some(log) => *self.log_identity.get_or_init(|| log) == log,
             None => self.log_identity.get().is_none(),
         };
-        if found(&self.path) == Some(self.identity) && is_same_log {
+        if found(&self.path) == Some(self.identity) && is_same_log && self.is_same_database() {
             return Ok(());
         }
         Err(StoreError::Permanent(format!(
-            "{} was removed or replaced while it was open; put it back, or start again with another",
+            "{} was removed or replaced while it was open, or overwritten; put it back, or start again with another",
             self.path.display()
         )))
     }
+
+    /// Whether what lies in the file is what was opened, and not a copy of earlier.
+    fn is_same_database(&self) -> bool {
+        // Held while the file is read, so that nobody compares with what is newer.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let header = Header::read(&self.held);
+        // Its number may still lie in the log alone.
+        let is_new = seen.user_version != self.number;
+        let is_same = match header {
+            Some(Header { changes, user_version }) => {
+                let is_old = user_version == self.number_before || !is_number(user_version);
+                changes >= seen.changes && (user_version == self.number || is_new && is_old)
+            }
+            None => is_new,
+        };
+        if let Some(header) = header.filter(|_| is_same) {
+            *seen = header;
+        }
+        is_same
+    }
 }
+
+/// Whoever is neither the owner nor in the group. A group that may read it was given it on purpose; what others may, a
+/// copy made by another tool allows by default.
+const OTHERS: u32 = 0o007;
 
 fn identity(metadata: &Metadata) -> Identity {
     (metadata.dev(), metadata.ino())

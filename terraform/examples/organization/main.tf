@@ -1,4 +1,5 @@
-# All clusters of an organization, into one project of the platform team. With a key of its own, and only some namespaces.
+# All clusters of an organization, into one project of the platform team. With a key of its own, in a VPC, only some namespaces,
+# and with datasets for the teams that own them.
 provider "google" {}
 
 module "pedwatch" {
@@ -15,5 +16,16 @@ module "pedwatch" {
   dataset             = { location = "europe-west1" }
   kms_key             = "projects/acme-platform/locations/europe-west1/keyRings/pedwatch/cryptoKeys/topics"
   instances           = { min = 1, max = 10 }
-  alert_emails        = ["platform@example.com"]
+  vpc_access          = { network = "shared", subnetwork = "run", egress = "ALL_TRAFFIC" }
+
+  binary_authorization      = { use_default = true }
+  partition_expiration_days = { replica_events = 800, alert_log = 800, carried_writes = 800, quarantine = 30 }
+
+  owners = {
+    "team-payments"  = ["group:payments@example.com"]
+    "team-discovery" = ["group:discovery@example.com", "user:lead@example.com"]
+  }
+
+  tell         = { warning = true }
+  alert_emails = ["platform@example.com"]
 }

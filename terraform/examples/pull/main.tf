@@ -1,4 +1,5 @@
-# One folder, pulled by a worker pool that always runs; and a daily job.
+# One folder, pulled by a worker pool that always runs; and a daily job. Encrypted by keys of one's own: BigQuery's EU wants one
+# in Cloud KMS' europe, Cloud Run one in its region.
 provider "google" {}
 
 module "pedwatch" {
@@ -12,7 +13,18 @@ module "pedwatch" {
   delivery            = "pull"
   instances           = { min = 2 }
   pipeline_identities = ["deployer@acme-cicd.iam.gserviceaccount.com"]
-  dataset             = { location = "EU", deletion_protection = false }
+  kms_key             = "projects/acme-keys/locations/europe-west1/keyRings/pedwatch/cryptoKeys/run"
+  vpc_access          = { network = "shared" }
+
+  # Mirrored, as the policy for images wants it; a release that knows worker pools.
+  managed_prometheus   = { image = "europe-docker.pkg.dev/acme-prod/tools/cloud-run-gmp-sidecar:1.9.2" }
+  binary_authorization = { policy = "projects/acme-prod/platforms/cloudRun/policies/pedwatch" }
+
+  dataset = {
+    location            = "EU"
+    kms_key             = "projects/acme-keys/locations/europe/keyRings/pedwatch/cryptoKeys/tables"
+    deletion_protection = false
+  }
 
   # Whatever needs a name and a schedule.
   jobs = {

@@ -51,3 +51,49 @@ resource "google_pubsub_topic_iam_member" "writer" {
   role    = "roles/pubsub.publisher"
   member  = local.writer_identity
 }
+
+# Monitoring shows a sink's errors in the sink's own project, and shows none of a folder's or an organization's.
+locals {
+  watched_in = var.watch_errors ? var.scope.project : null
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = local.watched_in == null ? [] : toset(var.alert_emails)
+
+  project      = local.watched_in
+  display_name = "pedwatch: ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.key }
+}
+
+resource "google_monitoring_alert_policy" "errors" {
+  count = local.watched_in == null ? 0 : 1
+
+  project               = local.watched_in
+  display_name          = "pedwatch: sink export errors"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = concat(var.notification_channels, [for channel in google_monitoring_notification_channel.email : channel.id])
+  user_labels           = var.labels
+
+  conditions {
+    display_name = "The sink cannot export"
+
+    condition_threshold {
+      filter          = "metric.type = \"logging.googleapis.com/exports/error_count\" AND resource.type = \"logging_sink\" AND resource.labels.name = \"${one(google_logging_project_sink.this[*].name)}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_DELTA"
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = "Entries that cannot be exported are dropped by Logging. Is the sink's writer still publisher on ${var.topic.name}? What was missed is in Logging: `gcloud logging read` it, and `pedwatch replay` it."
+  }
+}

@@ -2,6 +2,11 @@ variable "name" {
   description = "Name of the sink."
   type        = string
   default     = "pedwatch"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", var.name))
+    error_message = "name would be at most 100 letters, digits, '_', '-' and '.', the first a letter or digit."
+  }
 }
 
 variable "scope" {
@@ -57,4 +62,33 @@ variable "distributed_cloud" {
   description = "Whether clusters of Google Distributed Cloud (on VMware, bare metal, AWS or Azure) are exported too."
   type        = bool
   default     = false
+}
+
+variable "watch_errors" {
+  description = "Whether an alert policy in scope.project tells of the sink's errors; whoever applies needs roles/monitoring.editor there. A folder's and an organization's sink has no such metric: its errors are seen as silence."
+  type        = bool
+  default     = true
+}
+
+variable "alert_emails" {
+  description = "Who is told of the sink's errors: a channel for each is made in scope.project."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for email in var.alert_emails : can(regex("^[^@ ]+@[^@ ]+$", email))])
+    error_message = "alert_emails would be e-mail addresses."
+  }
+}
+
+variable "notification_channels" {
+  description = "Channels of scope.project that are told of the sink's errors, as projects/…/notificationChannels/…."
+  type        = list(string)
+  default     = []
+}
+
+variable "labels" {
+  description = "Labels of the alert policy."
+  type        = map(string)
+  default     = {}
 }

@@ -151,7 +151,7 @@ fn a_file_that_cannot_be_opened_costs_only_itself() {
     assert!(ended.stderr.contains("cannot read"), "{}", ended.stderr);
     let empty = write(&folder, "empty.ndjson", "");
     let (ended, summary) = replay("an empty file", &[&empty]);
-    assert_eq!((ended.status.code(), figures(&summary)), (Some(0), (0, 0)));
+    assert_eq!((ended.status.code(), figures(&summary)), (Some(1), (0, 0)), "nothing could be read");
 }
 
 #[test]
@@ -246,6 +246,28 @@ fn what_is_no_ped_is_refused_at_once_and_not_shown() {
 }
 
 #[test]
+fn a_ped_that_cannot_be_read_is_a_fault_among_others() {
+    let folder = folder();
+    write(&folder, "a-latin1.yaml", b"kind: Ped\n# caf\xe9\n");
+    write(&folder, "b-utf16.yaml", "kind: Ped\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    write(&folder, "c-good.yaml", ped("payments", "orders-api", None, 3));
+    write(&folder, "d-wrong.yaml", ped("payments", "orders-api", None, 3).replace("kind: Ped", "kind: Pad"));
+    let huge = std::fs::File::create(folder.path().join("e-huge.yaml")).expect("made");
+    huge.set_len(65 << 20).expect("a hole");
+    let named = folder.path().to_str().expect("UTF-8");
+    let missing = write(&folder, "missing", "");
+    std::fs::remove_file(&missing).expect("removed");
+    let ended =
+        run("PEDs of which four are wrong", &mut limited(UNTOUCHED_MIB, &["ped", "validate", named, &missing]), b"");
+    assert_eq!(ended.status.code(), Some(1));
+    let told = |place: &str| ended.stdout.lines().any(|line| line.contains(place));
+    for place in ["a-latin1.yaml:2:", "b-utf16.yaml:1:", "d-wrong.yaml:2:7: kind", "e-huge.yaml:1:", "missing:1:"] {
+        assert!(told(place), "{place} in {}{}", ended.stdout, ended.stderr);
+    }
+    assert!(!told("c-good.yaml:"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_huge_deep_or_laughing_ped_is_refused() {
     let folder = folder();
     let head = "apiVersion: pedwatch/v1\nkind: Ped\nspec:\n";
@@ -303,7 +325,9 @@ fn long_lines_are_replayed_in_little_memory() {
         let path = write(&folder, "long.ndjson", text);
         let store = format!("--store=sqlite:{}", folder.path().join(format!("{}.db", name.len())).display());
         let (ended, _) = replay(name, &[&store, &path]);
-        assert_eq!(ended.status.code(), Some(0), "{name}: {}", ended.stderr);
+        // Where nothing could be read, it says so by its exit code.
+        let code = if name.starts_with("entries") { 0 } else { 1 };
+        assert_eq!(ended.status.code(), Some(code), "{name}: {}", ended.stderr);
     }
 }
 
@@ -333,7 +357,33 @@ fn a_file_of_nothing_is_one_row() {
     ] {
         let path = write(&folder, name, bytes);
         let (ended, summary) = replay(name, &[&path]);
-        assert_eq!((ended.status.code(), figures(&summary)), (Some(0), (0, 1)), "{name}: {summary}");
+        assert_eq!((ended.status.code(), figures(&summary)), (Some(1), (0, 1)), "{name}: {summary}");
+    }
+}
+
+#[test]
+fn files_of_nothing_that_begin_alike_are_told_apart() {
+    let folder = folder();
+    let csv = |rows: usize| format!("time,user,replicas\n{}", "09:00,anna,3\n".repeat(rows));
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let zip = |last: &[u8]| [b"PK\x03\x04", &[7; 700_000][..], last].concat();
+    let hole = |bytes: usize| vec![0; bytes];
+    for (name, one, other) in [
+        ("CSV", csv(1_000).into_bytes(), csv(1_001).into_bytes()),
+        ("CSV of many chunks", csv(200_000).into_bytes(), csv(200_001).into_bytes()),
+        ("UTF-16", utf16(&csv(1_000)), utf16(&csv(1_001))),
+        ("packed", gzip(csv(1_000).as_bytes()), gzip(csv(1_001).as_bytes())),
+        ("a zip", zip(b"1"), zip(b"2")),
+        ("binary", [&[1; 9_000][..], b"1"].concat(), [&[1; 9_000][..], b"2"].concat()),
+        ("zeros", hole(9_000), hole(9_001)),
+        ("text", "no log at all\n".repeat(500).into_bytes(), "no log at all\n".repeat(501).into_bytes()),
+    ] {
+        let paths = [("1", &one), ("2", &other), ("3", &one)].map(|(name, bytes)| write(&folder, name, bytes));
+        let store = format!("--store=sqlite:{}", folder.path().join(format!("{name}.db")).display());
+        let (_, summary) = replay(name, &[&store, &paths[0], &paths[1], &paths[2]]);
+        let listed =
+            run("its rows", &mut limited(UNTOUCHED_MIB, &["quarantine", "list", "--format=ndjson", &store]), b"");
+        assert_eq!(listed.stdout.lines().count(), 2, "{name}: {summary} {}", listed.stdout);
     }
 }
 

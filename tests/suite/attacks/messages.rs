@@ -225,7 +225,9 @@ fn no_form_multiplies_what_it_holds() {
         // As one message: a file's reader takes a page apart by itself.
         let inner = pushed(&input);
         let ended = replayed(&format!("{name}, {bytes} bytes"), 400, inner.as_bytes());
-        assert!(ended.status.success(), "{name}: {}", ended.stderr);
+        // Where nothing of it is an entry, that is told.
+        let is_told = ended.status.code() == Some(1) && ended.stderr.contains("nothing of the input could be read");
+        assert!(ended.status.success() || is_told, "{name}: {}", ended.stderr);
         assert!(ended.took.as_secs() < 60, "{name}: {:?}", ended.took);
     }
 }

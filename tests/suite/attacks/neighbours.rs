@@ -65,8 +65,9 @@ fn judging_that_fails_stops_no_message_and_forgets_nothing() {
         let store: Arc<dyn Store> = Arc::clone(&silent) as Arc<dyn Store>;
         let (policy, batching, metrics) = (config().policy, Batching::default(), Metrics::default());
         // Every message finds the limits too old.
-        let consumer =
-            Consumer::start(Arc::clone(&store), policy, batching, Duration::ZERO, metrics).await.expect("started");
+        let consumer = Consumer::start(Arc::clone(&store), policy, batching, Duration::ZERO, metrics, None)
+            .await
+            .expect("started");
         consumer.refresh(time(NOW)).await.expect("refreshed");
         silent.is_silent.store(true, Ordering::Relaxed);
         // Within its limit; but a lower one, which was judged before, has begun since.
@@ -74,7 +75,7 @@ fn judging_that_fails_stops_no_message_and_forgets_nothing() {
         let answer = consumer.refresh(time(NOW)).await;
         assert!(matches!(&answer, Err(StoreError::Permanent(why)) if why.contains("too much")), "{answer:?}");
         silent.is_silent.store(false, Ordering::Relaxed);
-        let unraised = async || query::unraised(&*store, &BTreeSet::new()).await.expect("readable").len();
+        let unraised = async || query::unraised(&*store, &BTreeSet::new(), None).await.expect("readable").len();
         assert!(unraised().await > 0, "something is due");
         consumer.finish(time(NOW)).await.expect("refreshed");
         assert_eq!(unraised().await, 0);
@@ -130,7 +131,7 @@ impl Store for Slow {
 
 async fn consumer(store: Arc<dyn Store>, metrics: Metrics) -> Consumer {
     let limits_for = Duration::from_secs(300);
-    Consumer::start(store, config().policy, Batching::default(), limits_for, metrics).await.expect("started")
+    Consumer::start(store, config().policy, Batching::default(), limits_for, metrics, None).await.expect("started")
 }
 
 fn delivery(data: &[u8]) -> Delivery<'_> {
@@ -210,7 +211,7 @@ fn a_refresh_that_is_dropped_forgets_nothing_that_is_owed() {
             hang_up(consumer.refresh(time(NOW)), polls).await;
             consumer.handle(delivery(&write(1, 9)), time(NOW)).await.expect("handled");
             consumer.refresh(time(NOW)).await.expect("refreshed");
-            let alerts = query::unraised(&*store, &BTreeSet::new()).await.expect("readable");
+            let alerts = query::unraised(&*store, &BTreeSet::new(), None).await.expect("readable");
             assert!(alerts.is_empty(), "after {polls} polls: {alerts:?}");
         });
     }
@@ -317,17 +318,99 @@ fn a_store_that_is_removed_or_replaced_is_noticed_before_the_answer() {
     println!("removed and replaced under a running consumer: 96 tried, 0 acknowledged");
 }
 
+/// `cp other.db facts.db` leaves the file what it is, and SQLite would write pages of one database into the other.
+#[test]
+fn a_store_that_is_overwritten_is_noticed_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let made = |name: &str, entries: usize| {
+        block_on(async {
+            let store: Arc<dyn Store> = Arc::new(Sqlite::open(&at(name)).expect("opened"));
+            let consumer = consumer(store, Metrics::default()).await;
+            for number in 0..entries {
+                consumer.handle(delivery(&write(number, 3)), time(NOW)).await.expect("durable");
+            }
+        });
+    };
+    made("other.db", 3);
+    for (name, of_earlier) in [("another", false), ("a copy of earlier", true)] {
+        made("facts.db", 1);
+        std::fs::copy(at("facts.db"), at("earlier.db")).expect("copied");
+        block_on(async {
+            let store: Arc<dyn Store> = Arc::new(Sqlite::open(&at("facts.db")).expect("opened"));
+            let consumer = consumer(Arc::clone(&store), Metrics::default()).await;
+            for number in 2..200 {
+                consumer.handle(delivery(&write(number, 3)), time(NOW)).await.expect("durable");
+            }
+            // Others may write, and copy the log into the file.
+            drop(Sqlite::open(&at("facts.db")).expect("opened"));
+            checkpoint(&at("facts.db"));
+            consumer.handle(delivery(&write(200, 3)), time(NOW)).await.expect("durable");
+            let with = std::fs::read(at(if of_earlier { "earlier.db" } else { "other.db" })).expect("read");
+            std::fs::write(at("facts.db"), &with).expect("overwritten");
+            for number in 201..210 {
+                let answer = consumer.handle(delivery(&write(number, 3)), time(NOW)).await;
+                let is_told = matches!(&answer, Err(StoreError::Permanent(why)) if why.contains("overwritten"));
+                assert!(is_told, "{name}: {answer:?}");
+            }
+            assert!(store.ping().await.is_err(), "{name}");
+        });
+        let with = std::fs::read(at(if of_earlier { "earlier.db" } else { "other.db" })).expect("read");
+        assert_eq!(std::fs::read(at("facts.db")).expect("read"), with, "{name}: nothing is written into it");
+        for file in ["facts.db", "facts.db-wal", "facts.db-shm"] {
+            let _ = std::fs::remove_file(at(file));
+        }
+    }
+}
+
+fn checkpoint(path: &Path) {
+    let connection = rusqlite::Connection::open(path).expect("opened");
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("copied");
+}
+
+/// What the port that everybody may reach tells is whether, and not why.
+#[test]
+fn readiness_waits_behind_no_question() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(Sqlite::open(&folder.path().join("facts.db")).expect("opened"));
+    block_on(async {
+        let sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 10000000) SELECT COUNT(*) AS x FROM n";
+        let asked = Arc::clone(&store);
+        let question = tokio::spawn(async move { asked.fetch(&query::Query::new(sql, Vec::new())).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = Instant::now();
+        store.ping().await.expect("ready");
+        println!("a ping beside a long question: {:.2?}", begun.elapsed());
+        assert!(!question.is_finished(), "the question was to take longer");
+        question.await.expect("it ends").expect("answered");
+    });
+}
+
+/// What one release makes, it leaves alone when it opens it again.
+#[test]
+fn a_store_keeps_its_number_and_its_views() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("facts.db");
+    let seen = || {
+        drop(Sqlite::open(&path).expect("opened"));
+        let connection = rusqlite::Connection::open(&path).expect("opened");
+        let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).expect("a number");
+        (number("PRAGMA user_version"), number("PRAGMA schema_version"))
+    };
+    assert_eq!(seen(), seen());
+}
+
 #[test]
 fn a_store_without_its_table_is_not_ready() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("facts.db");
     block_on(async {
         let store = Sqlite::open(&path).expect("opened");
-        query::ping(&store).await.expect("ready");
+        store.ping().await.expect("ready");
         rusqlite::Connection::open(&path)
             .and_then(|other| other.execute_batch("DROP TABLE replica_events"))
             .expect("dropped");
-        assert!(query::ping(&store).await.is_err());
+        assert!(store.ping().await.is_err());
     });
 }
 
@@ -471,12 +554,18 @@ fn values_of_environment_variables_are_shown_only_when_asked_for() {
 
 #[test]
 fn a_dataset_is_named_as_a_store_is() {
-    for dataset in ["pedwatch; DROP SCHEMA x", "a b", "", "acme.ped`watch"] {
+    let long = |project: usize, dataset: usize| format!("{}.{}", "p".repeat(project), "d".repeat(dataset));
+    let [short_project, long_project, long_dataset] = [long(5, 8), long(31, 8), long(8, 1_025)];
+    for dataset in
+        ["pedwatch; DROP SCHEMA x", "a b", "", "acme.ped`watch", &short_project, &long_project, &long_dataset]
+    {
         let output = command().args(["schema", "print", "--dataset", dataset]).output().expect("the binary ends");
         assert_eq!(output.status.code(), Some(2), "{dataset}");
     }
-    let output = command().args(["schema", "print", "--dataset", "acme-prod.pedwatch"]).output().expect("it ends");
-    assert!(output.status.success());
+    for dataset in ["acme-prod.pedwatch", "example.com:acme-prod.pedwatch", &long(6, 1), &long(30, 1_024)] {
+        let output = command().args(["schema", "print", "--dataset", dataset]).output().expect("it ends");
+        assert!(output.status.success(), "{dataset}");
+    }
 }
 
 /// The same trouble a thousand times is a line, and a count.

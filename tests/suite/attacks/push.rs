@@ -73,7 +73,7 @@ impl Server {
         let peak = Some(watch(&child));
         let mut server = Server { child, address, metrics, folder, peak };
         let begun = Instant::now();
-        while !matches!(server.get("/livez"), Some(200)) {
+        while !matches!(server.get("/readyz"), Some(200)) {
             assert!(
                 begun.elapsed() < PATIENCE && server.child.try_wait().expect("a child").is_none(),
                 "{}",
@@ -295,6 +295,35 @@ fn heads_and_bodies_that_drip_keep_nobody_out() {
         600 * knob()
     });
     assert_eq!(seen.refused, [], "{name}");
+    ended(name, server, 200);
+}
+
+#[test]
+fn a_second_head_that_drips_is_cut_like_a_first() {
+    let (name, server) = ("second heads that drip", Server::start());
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").expect("written");
+        assert_eq!(status(stream), Some(200));
+    };
+    let answered = || {
+        let mut stream = server.connect();
+        ask(&mut stream);
+        stream
+    };
+    let mut resting = answered();
+    let mut dripping: Vec<TcpStream> = (0..50).map(|_| answered()).collect();
+    for stream in &mut dripping {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nx: ").expect("written");
+    }
+    let begun = Instant::now();
+    while !dripping.is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        dripping.retain_mut(|stream| stream.write_all(b" ").is_ok());
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    println!("{name}: the last of 50 was cut after {:.1?}", begun.elapsed());
+    assert!(dripping.is_empty() && begun.elapsed() > Duration::from_secs(9));
+    // One that rests between two requests is not.
+    ask(&mut resting);
     ended(name, server, 200);
 }
 

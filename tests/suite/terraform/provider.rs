@@ -240,7 +240,9 @@ fn with_inventions(type_name: &str, block: &Json, value: Value) -> Value {
         let member = value.as_map().and_then(|map| map.iter().find(|(name, _)| name.as_str() == Some(key)));
         member.and_then(|(_, value)| value.as_str()).map(str::to_owned)
     };
-    let who = ["name", "account_id", "dataset_id"].into_iter().find_map(named).unwrap_or_default();
+    let who = ["name", "account_id", "dataset_id"].into_iter().find_map(named);
+    // What has no name is Google's own.
+    let who = who.unwrap_or_else(|| type_name.trim_start_matches("google_").to_owned());
     rewrite(block, value, &|name, attribute, value| match value {
         Value::Ext(..) => invent(type_name, &who, name, &attribute["type"]),
         value => value,

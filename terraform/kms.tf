@@ -1,0 +1,35 @@
+# Keys of one's own: each of Google's services that keeps something uses them as an identity of its own in this project.
+locals {
+  dataset_key = var.dataset.kms_key == null ? var.kms_key : var.dataset.kms_key
+
+  # By what is known before anything is made.
+  key_users = merge(
+    var.kms_key == null ? {} : {
+      pubsub = { key = var.kms_key, member = local.pubsub_agent }
+      run    = { key = var.kms_key, member = "serviceAccount:service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com" }
+    },
+    local.dataset_key == null ? {} : {
+      bigquery = { key = local.dataset_key, member = data.google_bigquery_default_service_account.this[0].member }
+    },
+  )
+}
+
+# Asking for it makes it, where BigQuery has never encrypted in this project.
+data "google_bigquery_default_service_account" "this" {
+  count = local.dataset_key == null ? 0 : 1
+
+  project = var.project
+}
+
+resource "google_kms_crypto_key_iam_member" "agents" {
+  for_each = local.key_users
+
+  crypto_key_id = each.value.key
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = each.value.member
+}
+
+moved {
+  from = google_kms_crypto_key_iam_member.pubsub[0]
+  to   = google_kms_crypto_key_iam_member.agents["pubsub"]
+}

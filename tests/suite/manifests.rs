@@ -1,0 +1,58 @@
+//! What runs pedwatch inside a cluster: put together by kubectl, checked against Kubernetes' own schemas, and started by commands
+//! and a configuration that there are.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::cli::{command, run, stderr};
+use crate::support::root;
+
+/// The versions that GKE has, and the one to come.
+const VERSIONS: [&str; 3] = ["1.31", "1.34", "1.36"];
+
+/// All of it, as `kubectl apply -k` sends it.
+fn manifests() -> String {
+    let built = Command::new(root().join("tests/servers/kubernetes.sh")).output().expect("bash");
+    assert!(built.status.success(), "{}", stderr(&built));
+    let kubectl = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim()).join("bin/kubectl");
+    let output =
+        Command::new(kubectl).arg("kustomize").arg(root().join("deploy/kubernetes")).output().expect("kubectl");
+    assert!(output.status.success(), "{}", stderr(&output));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_manifests_are_as_kubernetes_wants_them() {
+    let set_up = Command::new(root().join("tests/servers/setup.sh")).status().expect("bash");
+    assert!(set_up.success(), "tests/servers/setup.sh failed: nothing checks manifests");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("all.yaml");
+    let checked = |text: &str, version: &str| {
+        std::fs::write(&file, text).expect("written");
+        let mut check = Command::new(root().join("target/servers/kubernetes-validate/bin/kubernetes-validate"));
+        let output = check.args(["--strict", "-k", version]).arg(&file).output().expect("kubernetes-validate");
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let manifests = manifests();
+    for version in VERSIONS {
+        let (passed, said) = checked(&manifests, version);
+        assert!(passed && said.matches(" passed for resource ").count() == 8, "{version}: {said}");
+    }
+    let (passed, said) = checked(&manifests.replace("concurrencyPolicy:", "concurrencyPolicies:"), "1.34");
+    assert!(!passed, "it finds nothing: {said}");
+}
+
+#[test]
+fn what_they_start_there_is() {
+    let manifests = manifests();
+    assert!(!manifests.contains("image: pedwatch\n"), "an image without a registry:\n{manifests}");
+    for subcommand in ["watch", "snapshot", "daily"] {
+        assert!(manifests.contains(&format!("- {subcommand}\n")), "nothing starts {subcommand}");
+        assert!(run(command().args([subcommand, "--help"]), b"").status.success(), "{subcommand}");
+    }
+    let config = root().join("deploy/kubernetes/pedwatch.toml");
+    let checked = run(command().arg("--config").arg(config).args(["config", "check"]), b"");
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    // The shipped role, for the identity that it has in there.
+    assert!(manifests.contains("kind: ServiceAccount\n  name: pedwatch\n  namespace: pedwatch"), "{manifests}");
+}
