@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +19,7 @@ const MAX_ATTEMPTS: u32 = 50;
 /// How long one that is due, and does not move, is left alone.
 const LATER: Duration = Duration::hours(1);
 
-/// Documents that are stepped at once of what is due.
-const AT_ONCE: usize = 32;
-
-/// Documents that are read at once of what ended.
+/// Documents that are read at once of what ended or is due.
 const PAGE: u32 = 100;
 
 /// What a step goes by besides the documents, and whom it is told.
@@ -190,9 +187,11 @@ impl Stepper<'_> {
     pub async fn due(&self) -> Result<Vec<Step>, LedgerError> {
         let mut steps = Vec::new();
         let mut failed = None;
-        let due = self.ledger.due_documents(self.around.now(), PAGE).await?;
         // Beside each other: those that wait for limits to be read wait for one reading. One that fails holds up no other.
-        let mut stepped = stream::iter(&due).map(|stored| self.step_due(stored)).buffer_unordered(AT_ONCE);
+        let mut stepped = FuturesUnordered::new();
+        for stored in self.ledger.due_documents(self.around.now(), PAGE).await? {
+            stepped.push(self.step_due(stored));
+        }
         while let Some(done) = stepped.next().await {
             match done {
                 Ok(stepped) => steps.extend(stepped),
@@ -202,8 +201,8 @@ impl Stepper<'_> {
         failed.map_or(Ok(steps), Err)
     }
 
-    async fn step_due(&self, stored: &Stored) -> Result<Vec<Step>, LedgerError> {
-        let document: Document = read(stored)?;
+    async fn step_due(&self, stored: Stored) -> Result<Vec<Step>, LedgerError> {
+        let document: Document = read(&stored)?;
         let input = if document.is_behind() { Input::Sweep } else { Input::Timer };
         self.step(&document.deployment, &input).await
     }
