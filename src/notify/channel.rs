@@ -17,6 +17,7 @@ use super::receiver::alertmanager::Alertmanager;
 use super::receiver::email::{Email, Security, Server};
 use super::receiver::google_chat::GoogleChat;
 use super::receiver::pagerduty::PagerDuty;
+use super::receiver::pubsub::PubSub;
 use super::receiver::slack::Slack;
 use super::receiver::slack_webhook::SlackWebhook;
 use super::receiver::webhook::{Secret, Webhook};
@@ -38,6 +39,8 @@ named! {
         GoogleChat = "google_chat",
         /// A service of PagerDuty.
         PagerDuty = "pagerduty",
+        /// A topic of Pub/Sub.
+        PubSub = "pubsub",
         /// A channel of Slack, by a bot.
         Slack = "slack",
         /// A channel of Slack, by an incoming webhook.
@@ -96,6 +99,15 @@ pub enum Way {
         endpoint: Option<String>,
         /// The integration's key.
         routing_key: Sealed,
+    },
+    /// See [`PubSub`].
+    PubSub {
+        /// Another server than Google's.
+        endpoint: Option<String>,
+        /// The topic's whole name.
+        topic: String,
+        /// Sends no credentials: for an emulator.
+        anonymous: bool,
     },
     /// See [`Slack`].
     Slack {
@@ -229,7 +241,7 @@ impl Channels {
 impl Channel {
     fn open(named: &ReceiverConfig, receiver: Arc<dyn Receiver>, config: &NotifyConfig) -> Result<Self, Fault> {
         let words = match named.way {
-            Way::Webhook { .. } => Words::Json,
+            Way::PubSub { .. } | Way::Webhook { .. } => Words::Json,
             Way::Slack { .. } | Way::SlackWebhook { .. } => Words::text(Form::Slack, named, config)?,
             _ => Words::text(Form::Text, named, config)?,
         };
@@ -283,6 +295,9 @@ impl Way {
             Way::PagerDuty { endpoint, routing_key } => {
                 let key = routing_key.open().map_err(|why| ("routing_key", why))?;
                 Arc::new(PagerDuty::new(endpoint.as_deref(), key).map_err(|why| ("endpoint", why))?)
+            }
+            Way::PubSub { endpoint, topic, anonymous } => {
+                Arc::new(PubSub::new(endpoint.as_deref(), topic, *anonymous).map_err(|why| ("topic", why))?)
             }
             Way::Slack { endpoint, token, channel } => {
                 let token = token.open().map_err(|why| ("token", why))?;

@@ -13,6 +13,7 @@ pub mod alertmanager;
 pub mod email;
 pub mod google_chat;
 pub mod pagerduty;
+pub mod pubsub;
 pub mod slack;
 pub mod slack_webhook;
 pub mod webhook;

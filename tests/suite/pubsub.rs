@@ -18,7 +18,7 @@ use crate::servers::{free_address, pubsub};
 /// A topic with one subscription.
 pub struct Subscription {
     http: Client,
-    topic: String,
+    pub topic: String,
     pub name: String,
 }
 
@@ -67,6 +67,30 @@ impl Subscription {
     pub async fn left(&self) -> usize {
         let (path, body) = (format!("{}:pull", self.name), json!({"maxMessages": 100, "returnImmediately": true}));
         self.call("POST", &path, &body).await["receivedMessages"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Waits for so many messages, and takes them: data and attributes, in the order in which they were published.
+    pub async fn take(&self, count: usize) -> Vec<(String, Json)> {
+        let begun = Instant::now();
+        let mut taken: Vec<(String, String, Json)> = Vec::new();
+        while taken.len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} of {count} messages came", taken.len());
+            let (path, body) = (format!("{}:pull", self.name), json!({"maxMessages": 100}));
+            let pulled = self.call("POST", &path, &body).await;
+            let received = pulled["receivedMessages"].as_array().cloned().unwrap_or_default();
+            let acks: Vec<&Json> = received.iter().map(|one| &one["ackId"]).collect();
+            if !acks.is_empty() {
+                self.call("POST", &format!("{}:acknowledge", self.name), &json!({"ackIds": acks})).await;
+            }
+            taken.extend(received.iter().map(|one| {
+                let message = &one["message"];
+                let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+                let data = STANDARD.decode(text("data")).expect("base64");
+                (text("publishTime"), String::from_utf8(data).expect("UTF-8"), message["attributes"].clone())
+            }));
+        }
+        taken.sort_by(|left, right| left.0.cmp(&right.0));
+        taken.into_iter().map(|(_, data, attributes)| (data, attributes)).collect()
     }
 
     async fn call(&self, method: &str, path: &str, body: &Json) -> Json {

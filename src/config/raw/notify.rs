@@ -17,6 +17,7 @@ use crate::names::Named;
 use crate::notify::channel::{NotifyConfig, ReceiverConfig, ReceiverKind, Way};
 use crate::notify::matcher::Field;
 use crate::notify::receiver::email::Security;
+use crate::notify::receiver::pubsub;
 use crate::notify::route::{RouteDraft, Routes};
 use crate::notify::sealed::Sealed;
 use crate::notify::template::Language;
@@ -160,6 +161,8 @@ pub(super) struct RawReceiver {
     template: String,
     url: String,
     endpoint: String,
+    topic: String,
+    anonymous: bool,
     channel: String,
     token: String,
     token_file: String,
@@ -188,6 +191,8 @@ impl Default for RawReceiver {
             template: String::new(),
             url: String::new(),
             endpoint: String::new(),
+            topic: String::new(),
+            anonymous: false,
             channel: String::new(),
             token: String::new(),
             token_file: String::new(),
@@ -216,6 +221,7 @@ fn keys_of(kind: ReceiverKind) -> &'static [&'static str] {
         ReceiverKind::Alertmanager => &["url", "template"],
         ReceiverKind::GoogleChat => &["webhook_url", "webhook_url_file", "template"],
         ReceiverKind::PagerDuty => &["endpoint", "routing_key", "routing_key_file", "template"],
+        ReceiverKind::PubSub => &["endpoint", "topic", "anonymous"],
         ReceiverKind::Slack => &["endpoint", "channel", "token", "token_file", "template"],
         ReceiverKind::Email => {
             &["host", "port", "security", "ca_file", "username", "password", "password_file", "from", "to", "template"]
@@ -265,6 +271,10 @@ impl Reading<'_> {
             ReceiverKind::PagerDuty => {
                 Way::PagerDuty { endpoint: self.endpoint(), routing_key: self.secret("routing_key")? }
             }
+            ReceiverKind::PubSub => {
+                let anonymous = self.raw.anonymous;
+                Way::PubSub { endpoint: self.endpoint(), topic: self.topic(), anonymous }
+            }
             ReceiverKind::Slack => self.slack()?,
             ReceiverKind::Email => self.email()?,
             ReceiverKind::SlackWebhook => Way::SlackWebhook { url: self.secret("webhook_url")? },
@@ -301,6 +311,14 @@ impl Reading<'_> {
     fn endpoint(&mut self) -> Option<String> {
         let (key, endpoint) = (self.key("endpoint"), self.text("endpoint"));
         self.faults.url(&key, endpoint)
+    }
+
+    fn topic(&mut self) -> String {
+        let topic = self.text("topic");
+        if let Err(wanted) = pubsub::topic(&topic) {
+            self.faults.add(self.key("topic"), format!("{topic:?}"), wanted);
+        }
+        topic
     }
 
     fn slack(&mut self) -> Option<Way> {

@@ -11,6 +11,7 @@ use pedwatch::notify::receiver::alertmanager::Alertmanager;
 use pedwatch::notify::receiver::email::{Email, Security, Server};
 use pedwatch::notify::receiver::google_chat::GoogleChat;
 use pedwatch::notify::receiver::pagerduty::PagerDuty;
+use pedwatch::notify::receiver::pubsub::PubSub;
 use pedwatch::notify::receiver::slack::Slack;
 use pedwatch::notify::template::{Form, Language, Templates};
 use serde_json::{Value as Json, json};
@@ -18,7 +19,8 @@ use serde_json::{Value as Json, json};
 use super::messages::standing;
 use super::sending::{Hook, Post};
 use super::*;
-use crate::servers::{free_address, smtp};
+use crate::pubsub::Subscription;
+use crate::servers::{free_address, pubsub, smtp};
 
 type Headers = HashMap<String, String>;
 
@@ -170,6 +172,38 @@ fn google_chat_keeps_an_incident_in_a_thread_and_a_name_rings_nobody() {
         assert_eq!(paths[0], paths[3]);
         assert_ne!(paths[0], paths[1]);
         assert_eq!(GoogleChat::new("no url").expect_err("no URL"), "expected the URL of an incoming webhook");
+    });
+}
+
+#[test]
+fn a_topic_gets_each_notice_with_what_one_filters_by() {
+    block_on(async {
+        let subscription = Subscription::pull().await;
+        let emulator = format!("http://{}", pubsub());
+        let topic = |name: &str| PubSub::new(Some(&emulator), name, true).expect("a client");
+        let sent = tell(&topic(&subscription.topic), Form::Text, &COURSE).await;
+        // Another attempt has the same id, and says that it may be a copy.
+        let mut copy = sent[0].clone();
+        copy.progress.unsure = true;
+        topic(&subscription.topic).send(&copy, &[], Utc::now()).await;
+        let taken = subscription.take(4).await;
+        for ((data, attributes), notice) in taken.iter().zip(sent.iter().chain([&copy])) {
+            assert_eq!(*data, notice.content.body);
+            let expected = json!({
+                "notification_id": notice.notification_id, "incident_id": "i1", "kind": notice.content.kind.to_string(),
+                "rule": "over_limit", "severity": "critical", "project": "acme-prod", "location": "europe-west1",
+                "cluster": "prod-1", "namespace": "payments", "deployment": "<users/all>",
+                "unsure": notice.progress.unsure.to_string(),
+            });
+            assert_eq!(*attributes, expected);
+            assert!(notice.progress.provider_ref.is_some(), "a name that Pub/Sub gave");
+        }
+        let missing = topic("projects/acme-prod/topics/nowhere").send(&copy, &[], Utc::now()).await;
+        assert!(matches!(&missing, Outcome::Refused { why } if why.contains("404")), "{missing:?}");
+        let nobody = format!("http://{}", free_address());
+        let found = PubSub::new(Some(&nobody), &subscription.topic, true).expect("a client");
+        let found = found.send(&copy, &[], Utc::now()).await;
+        assert!(matches!(found, Outcome::Later { unsure: false, .. }), "{found:?}");
     });
 }
 

@@ -210,7 +210,7 @@ fn a_configuration_that_tells_nobody_is_refused() {
         (
             "kind = \"webhook\"",
             "kind = \"webhok\"",
-            "receivers.hook.kind is \"webhok\"; expected one of alertmanager, email, google_chat, pagerduty, slack, slack_webhook, webhook",
+            "receivers.hook.kind is \"webhok\"; expected one of alertmanager, email, google_chat, pagerduty, pubsub, slack, slack_webhook, webhook",
         ),
         (
             "kind = \"webhook\"",
@@ -221,6 +221,11 @@ fn a_configuration_that_tells_nobody_is_refused() {
             "kind = \"webhook\"",
             "kind = \"webhook\"\nwebhook_url_file = \"x\"",
             "receivers.hook.webhook_url_file is given; expected it only with kind = \"google_chat\" or \"slack_webhook\"",
+        ),
+        (
+            slack,
+            "kind = \"pubsub\"\ntopic = \"pedwatch\"\n",
+            "receivers.slack.topic is \"pedwatch\"; expected \"projects/PROJECT/topics/NAME\"",
         ),
         ("severity = [\"critical\"]", "severity = [\"loud\"]", "routes[0]: severity = \"loud\""),
         ("[[routes]]\nreceivers = [\"hook\"]\n", "", "what no route matches goes nowhere"),
