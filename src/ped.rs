@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 mod clusters;
+pub mod contacts;
 mod documents;
 mod exceptions;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod version;
 mod yaml;
 
 pub use clusters::{Cluster, Clusters};
+use contacts::Contacts;
 pub use yaml::parse;
 
 /// The JSON Schema (2020-12) of a PED file.
@@ -102,6 +104,9 @@ pub struct Terms {
     pub environment: BTreeMap<String, String>,
     /// Volumes by name; the rest is the team's own.
     pub volumes: BTreeMap<String, Json>,
+    /// Where the team hears of it. Versions that say nothing have the ids that they always had.
+    #[serde(default, skip_serializing_if = "Contacts::is_empty")]
+    pub notify: Contacts,
 }
 
 impl Terms {

@@ -15,7 +15,7 @@ use crate::id;
 use crate::job::notify::{LOOK_EVERY, Sent, send_due, send_on};
 use crate::notify::ledger::Wanted;
 use crate::notify::message::{Message, sample};
-use crate::notify::notice::{Notice, Outcome, State};
+use crate::notify::notice::{Addressed, Notice, Outcome, State};
 use crate::ped::limits::Limits;
 use crate::pipeline::incidents::Telling;
 use crate::source::shutdown::Shutdown;
@@ -46,6 +46,9 @@ enum Command {
         /// Its name
         #[arg(long, value_name = "NAME")]
         receiver: String,
+        /// A channel's id or an address, for a receiver that tells whom a PED names; may be given again
+        #[arg(long, value_name = "ADDRESS")]
+        to: Vec<String>,
     },
     /// List what is to be sent
     List {
@@ -79,7 +82,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     match args.command {
         None if args.once => once(args.store, config, args.format, screen).await,
         None => go_on(args.store, config).await,
-        Some(Command::Test { receiver }) => test(&receiver, config).await,
+        Some(Command::Test { receiver, to }) => test(&receiver, to, config).await,
         Some(Command::List { failed, format }) => list(config, failed, format, screen).await,
         Some(Command::Retry { id }) => {
             let retried = require_ledger(config, Access::Existing).await?.retry(&id, Utc::now()).await;
@@ -147,7 +150,7 @@ async fn go_on(store: Option<StoreUrl>, config: &Config) -> Result<ExitCode> {
 }
 
 /// Sends by the receiver itself, and keeps nothing.
-async fn test(name: &str, config: &Config) -> Result<ExitCode> {
+async fn test(name: &str, to: Vec<String>, config: &Config) -> Result<ExitCode> {
     let channels = open_channels(config)?;
     let channel = channels.iter().find(|channel| channel.name == name);
     let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
@@ -156,7 +159,12 @@ async fn test(name: &str, config: &Config) -> Result<ExitCode> {
     let ((step, deployment), now) = (sample(), Utc::now());
     let step = crate::incident::Step { step_value: id::time(now), began_at: now, ..step };
     let body = channel.say(&Message::new(&step, &deployment, Default::default(), now));
-    let notice = Notice::new(&step, &deployment, name, body, now);
+    if channel.needs_contacts() && to.is_empty() {
+        return Err(
+            Usage(format!("{name} tells whom a PED names; expected --to with an address to try it with")).into()
+        );
+    }
+    let notice = Notice::addressed(&step, &deployment, Addressed { receiver: name.to_owned(), to, body }, now);
     match channel.receiver().send(&notice, &[], now).await {
         Outcome::Sent { .. } => report::text("sent\n")?,
         Outcome::Refused { why } => bail!("{name} refuses it: {why}"),

@@ -12,6 +12,7 @@ use super::table::Screen;
 use super::{Access, Usage, report, require_store};
 use crate::config::{Config, StoreUrl};
 use crate::incident::{Deployment, Document, Incident};
+use crate::notify::channel::Channel;
 use crate::notify::ledger::Wanted;
 use crate::notify::matcher::About;
 use crate::notify::open;
@@ -37,8 +38,13 @@ pub(super) async fn explain(id: &str, store: Option<StoreUrl>, config: &Config, 
         "owner: {}",
         owner.map_or("none, no PED is in force".to_owned(), |owner| Shown(owner).to_string())
     );
+    let contacts = version.as_ref().map(|version| version.terms.notify.clone()).unwrap_or_default();
     for (index, said) in telling.channels.routes().explain(&about).iter().enumerate() {
         let _ = writeln!(lines, "routes[{index}]: {}", told_by(said));
+    }
+    for name in telling.channels.routes().receivers(&about) {
+        let reached = telling.channels.reached(name, &contacts);
+        let _ = writeln!(lines, "{name}: {}", reaches(name, reached));
     }
     let documents = open::documents(&*telling.ledger).await.context("the ledger cannot be read")?;
     let document = documents.iter().find(|document| document.deployment == deployment);
@@ -73,6 +79,17 @@ fn told_by(said: &Said<'_>) -> String {
         Said::Tells([]) => "tells nobody, and that is meant".to_owned(),
         Said::Tells(names) => format!("tells {}", names.join(", ")),
         Said::NotAsked => "is not asked: one before it has the last word".to_owned(),
+    }
+}
+
+fn reaches(name: &str, reached: Option<(&Channel, Vec<String>)>) -> String {
+    match reached {
+        None => "tells nobody: the PED names no address, and no fallback stands in".to_owned(),
+        Some((channel, _)) if channel.name != name => {
+            format!("the PED names no address, so {} is told instead", channel.name)
+        }
+        Some((_, to)) if to.is_empty() => "tells whom the configuration names".to_owned(),
+        Some((_, to)) => format!("tells the PED's {}", Shown(to.join(", "))),
     }
 }
 

@@ -11,7 +11,7 @@ use lettre::message::Mailbox;
 use super::ledger::Ledger;
 use super::matcher::About;
 use super::message::Message;
-use super::notice::{Notice, Outcome, Patience};
+use super::notice::{Addressed, Notice, Outcome, Patience};
 use super::receiver::Receiver;
 use super::receiver::alertmanager::Alertmanager;
 use super::receiver::email::{Email, Security, Server};
@@ -27,6 +27,7 @@ use super::sender::Sender;
 use super::template::{Form, Language, TemplateFault, Templates};
 use crate::incident::{Kind, Settings};
 use crate::names::named;
+use crate::ped::contacts::Contacts;
 
 named! {
     /// The kinds of receivers.
@@ -78,6 +79,8 @@ pub struct ReceiverConfig {
     pub template: Option<PathBuf>,
     /// Whether it is told what is over.
     pub recovered: bool,
+    /// The receiver that is told instead, where this one has nobody to tell, or what it was to be told has failed.
+    pub fallback: Option<String>,
 }
 
 /// Where a receiver is, and what lets us in.
@@ -115,8 +118,8 @@ pub enum Way {
         endpoint: Option<String>,
         /// The bot's token.
         token: Sealed,
-        /// The channel's id.
-        channel: String,
+        /// The channel's id; `None` for the one that the PED names.
+        channel: Option<String>,
     },
     /// See [`Email`].
     Email {
@@ -134,6 +137,8 @@ pub enum Way {
         from: Mailbox,
         /// To whom.
         to: Vec<Mailbox>,
+        /// And to those that the PED names.
+        to_team: bool,
     },
     /// See [`SlackWebhook`].
     SlackWebhook {
@@ -164,9 +169,37 @@ pub struct Channel {
     pub name: String,
     /// How long to wait between two messages.
     pub pace: std::time::Duration,
+    /// See [`ReceiverConfig::fallback`].
+    pub fallback: Option<String>,
     receiver: Arc<dyn Receiver>,
     words: Words,
     recovered: bool,
+    reaches: Reaches,
+}
+
+/// Whom a channel reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reaches {
+    /// Those that the configuration names.
+    Named,
+    /// The channel of Slack that the PED names.
+    TeamSlack,
+    /// The addresses of mail that the PED names.
+    TeamEmail,
+    /// Those, besides some that the configuration names.
+    NamedAndTeamEmail,
+}
+
+impl Reaches {
+    /// Where the team is told; `None` where nobody would be.
+    fn to(self, contacts: &Contacts) -> Option<Vec<String>> {
+        match self {
+            Reaches::Named => Some(Vec::new()),
+            Reaches::TeamSlack => contacts.slack.clone().map(|channel| vec![channel]),
+            Reaches::TeamEmail => Some(contacts.email.clone()).filter(|to| !to.is_empty()),
+            Reaches::NamedAndTeamEmail => Some(contacts.email.clone()),
+        }
+    }
 }
 
 /// How a message reads.
@@ -225,16 +258,35 @@ impl Channels {
         &self.routes
     }
 
-    /// Whom something is told, and in which words. What healed before it was told is a line in a digest, and no message.
-    pub fn addressed(&self, about: &About<'_>, message: &Message) -> Vec<(String, String)> {
-        let names = self.routes.receivers(about);
-        let channels = names.iter().filter_map(|name| self.iter().find(|channel| channel.name == *name));
-        let hears = |channel: &&Channel| match message.kind {
+    /// The one of a name.
+    pub fn named(&self, name: &str) -> Option<&Channel> {
+        self.iter().find(|channel| channel.name == name)
+    }
+
+    /// Whom something is told, where, and in which words. What healed before it was told is a line in a digest, and no message.
+    pub fn addressed(&self, about: &About<'_>, contacts: &Contacts, message: &Message) -> Vec<Addressed> {
+        let hears = |channel: &Channel| match message.kind {
             Kind::Digest => false,
             Kind::Recovered => channel.recovered,
             _ => true,
         };
-        channels.filter(hears).map(|channel| (channel.name.clone(), channel.say(message))).collect()
+        let mut addressed: Vec<Addressed> = Vec::new();
+        for name in self.routes.receivers(about) {
+            let Some((channel, to)) = self.reached(name, contacts).filter(|(channel, _)| hears(channel)) else {
+                continue;
+            };
+            if addressed.iter().all(|known| known.receiver != channel.name) {
+                addressed.push(Addressed { receiver: channel.name.clone(), to, body: channel.say(message) });
+            }
+        }
+        addressed
+    }
+
+    /// The receiver of a name, or the one that stands in where it has nobody to tell; and where the team is told by it.
+    pub fn reached(&self, name: &str, contacts: &Contacts) -> Option<(&Channel, Vec<String>)> {
+        // No fallback leads back: the configuration is refused where one would.
+        let next = |channel: &&Channel| channel.fallback.as_deref().and_then(|name| self.named(name));
+        std::iter::successors(self.named(name), next).find_map(|channel| Some((channel, channel.reaches.to(contacts)?)))
     }
 }
 
@@ -249,7 +301,14 @@ impl Channel {
             Way::GoogleChat { .. } | Way::Slack { .. } | Way::SlackWebhook { .. } => PACE,
             _ => std::time::Duration::ZERO,
         };
-        Ok(Channel { name: named.name.clone(), pace, receiver, words, recovered: named.recovered })
+        let reaches = match &named.way {
+            Way::Slack { channel: None, .. } => Reaches::TeamSlack,
+            Way::Email { to, to_team: true, .. } if to.is_empty() => Reaches::TeamEmail,
+            Way::Email { to_team: true, .. } => Reaches::NamedAndTeamEmail,
+            _ => Reaches::Named,
+        };
+        let (name, fallback, recovered) = (named.name.clone(), named.fallback.clone(), named.recovered);
+        Ok(Channel { name, pace, fallback, receiver, words, recovered, reaches })
     }
 
     /// The body of a message, in the receiver's own form.
@@ -273,6 +332,11 @@ impl Channel {
             owner: owner.to_owned(),
             patience: Patience { lease: LEASE, give_up_after },
         }
+    }
+
+    /// Whether it tells whom the PED names, and nobody else.
+    pub fn needs_contacts(&self) -> bool {
+        self.reaches.to(&Contacts::default()).is_none()
     }
 
     /// What it is sent with, without a ledger.

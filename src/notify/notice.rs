@@ -60,7 +60,21 @@ pub struct Content {
     pub limit: Option<i64>,
     /// The silence that holds it back.
     pub silence_id: Option<String>,
+    /// Where the receiver sends it, where that is for the team to say; as it was when the notice was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<String>,
     /// The message in the receiver's own form, rendered when the notice was made.
+    pub body: String,
+}
+
+/// Who is told something, in which words, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressed {
+    /// The name of the receiver.
+    pub receiver: String,
+    /// See [`Content::to`].
+    pub to: Vec<String>,
+    /// See [`Content::body`].
     pub body: String,
 }
 
@@ -179,6 +193,7 @@ impl Notice {
                 value: step.value,
                 limit: step.limit,
                 silence_id: step.silenced_by.clone(),
+                to: Vec::new(),
                 body,
             },
             progress: Progress {
@@ -192,6 +207,14 @@ impl Notice {
                 sent_at: None,
             },
         }
+    }
+
+    /// The notice of a step for somebody, wherever that is.
+    pub fn addressed(step: &Step, deployment: &Deployment, addressed: Addressed, now: DateTime<Utc>) -> Self {
+        let Addressed { receiver, to, body } = addressed;
+        let mut notice = Notice::new(step, deployment, &receiver, body, now);
+        notice.content.to = to;
+        notice
     }
 
     /// Whether it is time to do something about it.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{Change, Ledger, LedgerError, Put, Stored};
-use super::notice::Notice;
+use super::notice::{Addressed, Notice};
 use crate::audit::ObjectKind;
 use crate::incident::{Context, Deployment, Document, Ended, Hpa, Input, Kind, Settings, Sighting, Silence, Step};
 use crate::ped::limits::Limit;
@@ -49,11 +49,11 @@ pub trait Surroundings: Send + Sync {
     /// [`LedgerError`] when they cannot be read.
     async fn silences(&self, deployment: &Deployment) -> Result<Vec<Silence>, LedgerError>;
 
-    /// Whom a step is told, and in which words: the name of each receiver, with the body of its message.
+    /// Whom a step is told, where, and in which words.
     ///
     /// # Errors
     /// [`LedgerError`] when that cannot be found out.
-    async fn addressed(&self, deployment: &Deployment, step: &Step) -> Result<Vec<(String, String)>, LedgerError>;
+    async fn addressed(&self, deployment: &Deployment, step: &Step) -> Result<Vec<Addressed>, LedgerError>;
 }
 
 /// Takes in what comes, and writes what follows: documents and notices, in one transaction. Taking the same in again writes
@@ -232,8 +232,7 @@ impl Stepper<'_> {
         for step in &steps {
             let addressed = self.around.addressed(deployment, step).await?.into_iter();
             let now = self.around.now();
-            let notice = |(receiver, body): (String, _)| Notice::new(step, deployment, &receiver, body, now);
-            draft.change.notices.extend(addressed.map(notice));
+            draft.change.notices.extend(addressed.map(|to| Notice::addressed(step, deployment, to, now)));
         }
         draft.steps.extend(steps);
         Ok(())

@@ -7,9 +7,11 @@ use std::path::Path;
 use saphyr::{MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Value as Json};
 
+use super::contacts::Contacts;
 use super::documents::{self, Documents};
 use super::{Clusters, Exception, FAULTS_MAX, Fault, Located, Ped, Place, Subject, Terms, quantity};
 
+mod contacts;
 mod exceptions;
 
 const API_VERSION: &str = "pedwatch/v1";
@@ -118,19 +120,22 @@ impl Reader<'_> {
         self.nothing_else(top, &["apiVersion", "kind", "metadata", "spec"]);
         let identity = metadata.and_then(|node| self.metadata(node));
         let spec = spec.and_then(|node| self.spec(node));
-        let ((subject, owner), (terms, exceptions)) = (identity?, spec?);
-        Some(Ped { subject, terms: Terms { owner, ..terms }, exceptions })
+        let ((subject, owner, notify), (terms, exceptions)) = (identity?, spec?);
+        Some(Ped { subject, terms: Terms { owner, notify, ..terms }, exceptions })
     }
 
-    fn metadata(&mut self, node: &Node<'_>) -> Option<(Subject, String)> {
+    /// What it is for, who is charged, and where the team hears of it.
+    fn metadata(&mut self, node: &Node<'_>) -> Option<(Subject, String, Contacts)> {
         let mut section = self.section("metadata", node)?;
         let namespace = self.name(&mut section, "namespace", 63);
         let deployment = self.name(&mut section, "deployment", NAME_MAX);
         let clusters = self.clusters(&mut section);
         let owner = self.required(&mut section, "owner", "the user or team that is charged");
         let owner = owner.and_then(|node| self.text("metadata.owner", node, "the user or team that is charged"));
-        self.nothing_else(section, &["namespace", "deployment", "cluster", "owner"]);
-        Some((Subject { namespace: namespace?, deployment: deployment?, clusters: clusters? }, owner?))
+        let notify = self.contacts(&mut section);
+        self.nothing_else(section, &["namespace", "deployment", "cluster", "owner", "notify"]);
+        let subject = Subject { namespace: namespace?, deployment: deployment?, clusters: clusters? };
+        Some((subject, owner?, notify))
     }
 
     /// `metadata.cluster`: none for any, a name, or the path of one cluster. `None` only with a fault.
@@ -148,7 +153,7 @@ impl Reader<'_> {
         read
     }
 
-    /// The [`Terms`], whose owner is still to come, and the exceptions.
+    /// The [`Terms`], whose owner and contacts are still to come, and the exceptions.
     fn spec(&mut self, node: &Node<'_>) -> Option<(Terms, Vec<Exception>)> {
         let mut section = self.section("spec", node)?;
         let min = section.take("minReplicas").map(|node| (node, self.replicas("spec.minReplicas", node)));
@@ -170,10 +175,11 @@ impl Reader<'_> {
         let environment = section.take("environment").map(|node| self.environment(node)).unwrap_or_default();
         let volumes = section.take("volumes").map(|node| self.volumes(node)).unwrap_or_default();
         self.nothing_else(section, &SPEC);
-        let owner = String::new();
+        let (owner, notify) = (String::new(), Contacts::default());
         let max_replicas = Some(max?.1?);
         let min_replicas = min;
-        Some((Terms { owner, min_replicas, max_replicas, image, limits, requests, environment, volumes }, exceptions))
+        let terms = Terms { owner, min_replicas, max_replicas, image, limits, requests, environment, volumes, notify };
+        Some((terms, exceptions))
     }
 
     fn resources(&mut self, node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {

@@ -14,6 +14,7 @@ use crate::notify::channel::Channels;
 use crate::notify::ledger::{Ledger, LedgerError};
 use crate::notify::matcher::{About, Field};
 use crate::notify::message::{Besides, Message};
+use crate::notify::notice::Addressed;
 use crate::notify::silence;
 use crate::notify::stepping::{Stepper, Surroundings};
 use crate::ped::limits::{Limit, Limits};
@@ -287,13 +288,16 @@ impl Surroundings for Present<'_> {
         Ok(in_force.iter().filter_map(|silence| silence.for_deployment(deployment, owner, severity)).collect())
     }
 
-    async fn addressed(&self, deployment: &Deployment, step: &Step) -> Result<Vec<(String, String)>, LedgerError> {
+    async fn addressed(&self, deployment: &Deployment, step: &Step) -> Result<Vec<Addressed>, LedgerError> {
         let version = self.version(deployment).await.map_err(ledger_error)?;
-        let (owner, source) = version.map_or((None, None), |version| (Some(version.terms.owner), version.source));
+        let terms = version.as_ref().map(|version| &version.terms);
+        let owner = terms.map(|terms| terms.owner.clone());
+        let contacts = terms.map(|terms| terms.notify.clone()).unwrap_or_default();
         let about = About { rule: step.rule, severity: step.severity, deployment, owner: owner.as_deref() };
+        let source = version.as_ref().and_then(|version| version.source.clone());
         let besides = Besides { owner: owner.clone(), source, cost: None };
         let message = Message::new(step, deployment, besides, self.now);
-        Ok(self.telling.channels.addressed(&about, &message))
+        Ok(self.telling.channels.addressed(&about, &contacts, &message))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::support::{Sample, block_on, root};
 
 mod commands;
 mod serving;
+mod team;
 
 /// How long something may take that takes a second.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -21,12 +21,16 @@ use crate::notify::receiver::pubsub;
 use crate::notify::route::{RouteDraft, Routes};
 use crate::notify::sealed::Sealed;
 use crate::notify::template::Language;
+use crate::ped::contacts::is_slack_id;
 use crate::store::firestore::FirestoreConfig;
 use crate::telemetry::redact;
 
 /// Keys of receivers that hold a secret: never in the file of the configuration, and never shown. Each has one with `_file`
 /// behind it, which names a file that holds the secret.
 pub(in crate::config) const SECRETS: [&str; 5] = ["webhook_url", "secret", "password", "token", "routing_key"];
+
+/// Stands for the addresses that a PED names.
+const TEAM: &str = "team";
 
 /// How long a call of Firestore may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -158,6 +162,7 @@ impl RawNotify {
 pub(super) struct RawReceiver {
     kind: String,
     recovered: bool,
+    fallback: String,
     template: String,
     url: String,
     endpoint: String,
@@ -188,6 +193,7 @@ impl Default for RawReceiver {
         RawReceiver {
             kind: String::new(),
             recovered: true,
+            fallback: String::new(),
             template: String::new(),
             url: String::new(),
             endpoint: String::new(),
@@ -237,7 +243,31 @@ pub(super) fn receivers(
     origins: &BTreeMap<String, (String, Origin)>,
     faults: &mut Faults,
 ) -> Vec<ReceiverConfig> {
-    raw.into_iter().filter_map(|(name, raw)| Reading { name, raw, origins, faults }.receiver()).collect()
+    let names: BTreeSet<String> = raw.keys().cloned().collect();
+    let receivers: Vec<ReceiverConfig> =
+        raw.into_iter().filter_map(|(name, raw)| Reading { name, raw, origins, faults }.receiver()).collect();
+    for ReceiverConfig { name, fallback, .. } in &receivers {
+        let Some(fallback) = fallback else { continue };
+        let key = format!("receivers.{name}.fallback");
+        if !names.contains(fallback) {
+            let known: Vec<&str> = names.iter().map(String::as_str).filter(|known| known != name).collect();
+            faults.add(key, format!("{fallback:?}"), format!("expected one of {}", known.join(", ")));
+        } else if leads_back(name, &receivers) {
+            faults.add(
+                key,
+                format!("{fallback:?}"),
+                "expected one whose own fallbacks do not lead back here".to_owned(),
+            );
+        }
+    }
+    receivers
+}
+
+/// Whether a receiver stands in for itself, by way of others.
+fn leads_back(name: &str, receivers: &[ReceiverConfig]) -> bool {
+    let fallback =
+        |name: &&str| receivers.iter().find(|one| one.name == **name).and_then(|one| one.fallback.as_deref());
+    std::iter::successors(Some(name), fallback).skip(1).take(receivers.len()).any(|next| next == name)
 }
 
 /// One receiver, while it is read.
@@ -281,7 +311,8 @@ impl Reading<'_> {
             ReceiverKind::Webhook => Way::Webhook { url: self.url(), secret: self.secret("secret")? },
         };
         let template = Some(self.raw.template).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Some(ReceiverConfig { name: self.name, way, template, recovered: self.raw.recovered })
+        let fallback = Some(self.raw.fallback).filter(|name| !name.is_empty());
+        Some(ReceiverConfig { name: self.name, way, template, recovered: self.raw.recovered, fallback })
     }
 
     /// The keys by their names, as they are written.
@@ -295,7 +326,7 @@ impl Reading<'_> {
 
     fn only_its_own(&mut self, kind: ReceiverKind) {
         let usual = Table::try_from(RawReceiver::default()).unwrap_or_default();
-        let is_common = |key: &str| matches!(key, "kind" | "recovered");
+        let is_common = |key: &str| matches!(key, "kind" | "recovered" | "fallback");
         let is_own = |key: &str| is_common(key) || keys_of(kind).contains(&key);
         for (key, value) in self.table() {
             if is_own(&key) || usual.get(&key) == Some(&value) {
@@ -322,9 +353,10 @@ impl Reading<'_> {
     }
 
     fn slack(&mut self) -> Option<Way> {
-        let channel = self.text("channel");
-        if channel.is_empty() || !channel.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
-            let wanted = "expected a channel's id such as \"C0123456789\"".to_owned();
+        let channel = Some(self.text("channel")).filter(|channel| channel != TEAM);
+        if let Some(channel) = channel.as_ref().filter(|channel| !is_slack_id(channel)) {
+            let wanted =
+                format!("expected a channel's id such as \"C0123456789\", or {TEAM:?} for the one that a PED names");
             self.faults.add(self.key("channel"), format!("{channel:?}"), wanted);
         }
         Some(Way::Slack { endpoint: self.endpoint(), token: self.secret("token")?, channel })
@@ -341,10 +373,12 @@ impl Reading<'_> {
             Security::StartTls
         });
         let from = self.mailbox("from", &self.raw.from.clone());
-        let to: Vec<Option<Mailbox>> = self.raw.to.clone().iter().map(|to| self.mailbox("to", to)).collect();
-        if to.is_empty() {
-            self.faults.add(self.key("to"), "empty".to_owned(), "expected addresses".to_owned());
+        if self.raw.to.is_empty() {
+            let wanted = format!("expected addresses, or {TEAM:?} for those that a PED names");
+            self.faults.add(self.key("to"), "empty".to_owned(), wanted);
         }
+        let (team, to): (Vec<String>, Vec<String>) = self.raw.to.iter().cloned().partition(|to| to == TEAM);
+        let to: Vec<Option<Mailbox>> = to.iter().map(|to| self.mailbox("to", to)).collect();
         let username = self.text("username");
         let login = match username.is_empty() {
             true => None,
@@ -359,6 +393,7 @@ impl Reading<'_> {
             login,
             from: from?,
             to: to.into_iter().collect::<Option<_>>()?,
+            to_team: !team.is_empty(),
         })
     }
 

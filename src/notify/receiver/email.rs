@@ -59,8 +59,6 @@ pub struct Email {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     to: Vec<Mailbox>,
-    /// One for each address.
-    envelopes: Vec<Envelope>,
 }
 
 impl fmt::Debug for Email {
@@ -70,7 +68,7 @@ impl fmt::Debug for Email {
 }
 
 impl Email {
-    /// Addresses at a server. Nothing is sent yet.
+    /// Addresses at a server; those that a notice names come besides. Nothing is sent yet.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -92,12 +90,22 @@ impl Email {
         if let Some((user, password)) = server.login.clone() {
             transport = transport.credentials(Credentials::new(user, password));
         }
-        let envelope = |to: &Mailbox| Envelope::new(Some(from.email.clone()), vec![to.email.clone()]);
-        let envelopes = to.iter().map(envelope).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        Ok(Email { transport: transport.build(), from, to, envelopes })
+        Ok(Email { transport: transport.build(), from, to })
     }
 
-    fn message(&self, notice: &Notice) -> Result<Message, lettre::error::Error> {
+    /// Everybody who gets a notice, each once.
+    fn to(&self, notice: &Notice) -> Result<Vec<Mailbox>, lettre::address::AddressError> {
+        let mut to = self.to.clone();
+        for address in &notice.content.to {
+            let email = address.parse()?;
+            if to.iter().all(|known| known.email != email) {
+                to.push(Mailbox::new(None, email));
+            }
+        }
+        Ok(to)
+    }
+
+    fn message(&self, notice: &Notice, to: &[Mailbox]) -> Result<Message, lettre::error::Error> {
         let body = &notice.content.body;
         let subject = shortened(body.lines().next().unwrap_or_default(), SUBJECT_MAX_CHARS);
         let domain = self.from.email.domain();
@@ -110,7 +118,7 @@ impl Email {
             .references(incident)
             .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()))
             .header(header::MIME_VERSION_1_0);
-        let message = self.to.iter().fold(message, |message, to| message.to(to.clone()));
+        let message = to.iter().fold(message, |message, to| message.to(to.clone()));
         message.multipart(MultiPart::alternative_plain_html(body.clone(), html(body)))
     }
 }
@@ -121,12 +129,17 @@ const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitte
 #[async_trait]
 impl Receiver for Email {
     async fn send(&self, notice: &Notice, _: &[Notice], _: DateTime<Utc>) -> Outcome {
-        let message = match self.message(notice) {
-            Ok(message) => message,
-            Err(error) => return Outcome::Refused { why: format!("no mail can be made of it: {error}") },
+        let refused = |why: String| Outcome::Refused { why: format!("no mail can be made of it: {why}") };
+        let to = match self.to(notice) {
+            Ok(to) if to.is_empty() => return refused("no address is named for it".to_owned()),
+            Ok(to) => to,
+            Err(error) => return refused(error.to_string()),
         };
-        let message = message.formatted();
-        let sent = timeout(WITHIN, self.send_to_each(&message));
+        let message = match self.message(notice, &to) {
+            Ok(message) => message.formatted(),
+            Err(error) => return refused(error.to_string()),
+        };
+        let sent = timeout(WITHIN, self.send_to_each(&to, &message));
         sent.await.unwrap_or_else(|_| later(format!("no answer within {} s", WITHIN.as_secs()), true))
     }
 }
@@ -134,10 +147,17 @@ impl Receiver for Email {
 impl Email {
     /// One mail to each, because a server refuses all where it refuses one: an address that is gone silences nobody else. Where
     /// it has to be tried again, those who have it get it again, under the same Message-ID.
-    async fn send_to_each(&self, message: &[u8]) -> Outcome {
+    async fn send_to_each(&self, to: &[Mailbox], message: &[u8]) -> Outcome {
         let (mut is_sent, mut waits, mut refused) = (false, None, None);
-        for envelope in &self.envelopes {
-            match self.transport.send_raw(envelope, message).await {
+        for to in to {
+            let envelope = match Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]) {
+                Ok(envelope) => envelope,
+                Err(error) => {
+                    refused = Some(error.to_string());
+                    continue;
+                }
+            };
+            match self.transport.send_raw(&envelope, message).await {
                 Ok(_) => is_sent = true,
                 Err(error) if error.is_permanent() => refused = Some(error.to_string()),
                 Err(error) => {

@@ -92,7 +92,9 @@ impl PubSub {
     async fn token(&self) -> Result<Option<String>, String> {
         let Some(credentials) = &self.credentials else { return Ok(None) };
         let token = credentials.access_token().await;
-        token.map(|token| Some(token.token)).map_err(|error| format!("no access token: {}", credentials::causes(&error)))
+        token
+            .map(|token| Some(token.token))
+            .map_err(|error| format!("no access token: {}", credentials::causes(&error)))
     }
 }
 
@@ -156,7 +158,13 @@ mod tests {
         for good in ["projects/acme-prod/topics/pedwatch-notices", "projects/example.com:acme/topics/a.b"] {
             assert_eq!(topic(good).as_deref(), Ok(good));
         }
-        for bad in ["", "pedwatch", "projects/acme-prod/subscriptions/pedwatch", "projects//topics/pedwatch", "projects/a/topics/1ab"] {
+        for bad in [
+            "",
+            "pedwatch",
+            "projects/acme-prod/subscriptions/pedwatch",
+            "projects//topics/pedwatch",
+            "projects/a/topics/1ab",
+        ] {
             assert!(topic(bad).expect_err(bad).starts_with("expected \"projects/PROJECT/topics/NAME\""));
         }
     }

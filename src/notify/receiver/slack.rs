@@ -26,7 +26,8 @@ pub struct Slack {
     client: Client,
     url: String,
     token: String,
-    channel: String,
+    /// `None`: each notice names its own.
+    channel: Option<String>,
 }
 
 impl fmt::Debug for Slack {
@@ -45,11 +46,11 @@ struct Answer {
 }
 
 impl Slack {
-    /// A channel, by its id. Nothing is sent yet.
+    /// A channel, by its id, or the one that each notice names. Nothing is sent yet.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(endpoint: Option<&str>, token: String, channel: String) -> Result<Self, String> {
+    pub fn new(endpoint: Option<&str>, token: String, channel: Option<String>) -> Result<Self, String> {
         let url = format!("{}/api/chat.postMessage", endpoint.unwrap_or(ENDPOINT));
         Ok(Slack { client: client()?, url, token, channel })
     }
@@ -58,10 +59,16 @@ impl Slack {
 #[async_trait]
 impl Receiver for Slack {
     async fn send(&self, notice: &Notice, earlier: &[Notice], now: DateTime<Utc>) -> Outcome {
+        let to = &notice.content.to;
+        let Some(channel) = self.channel.as_ref().or(to.first()) else {
+            return Outcome::Refused { why: "no channel is named for it".to_owned() };
+        };
         let mut body = message(notice);
-        let thread = earlier.iter().find_map(|notice| notice.progress.provider_ref.as_deref());
+        // A thread of another channel is not there.
+        let there = earlier.iter().filter(|notice| self.channel.is_some() || notice.content.to == *to);
+        let thread = there.filter_map(|notice| notice.progress.provider_ref.as_deref()).next();
         if let Some(body) = body.as_object_mut() {
-            body.insert("channel".to_owned(), json!(self.channel));
+            body.insert("channel".to_owned(), json!(channel));
             let metadata =
                 json!({"event_type": "pedwatch_notice", "event_payload": {"notification_id": notice.notification_id}});
             body.insert("metadata".to_owned(), metadata);

@@ -84,6 +84,7 @@ impl From<DeploymentConfig> for Version {
                 requests: document(row.resources_requests.as_deref()),
                 environment: document(row.environment.as_deref()),
                 volumes: document(row.volumes.as_deref()),
+                notify: document(row.notify.as_deref()),
             },
             initial_max_replicas: row.initial_max_replicas,
             created_at: row.created_at,
@@ -122,7 +123,7 @@ impl From<&Version> for DeploymentConfig {
             change_reason: version.reason.clone(),
             change_patch: version.change.as_ref().map(Json::to_string),
             source: version.source.clone(),
-            notify: None,
+            notify: Some(&terms.notify).filter(|contacts| !contacts.is_empty()).and_then(text),
         }
     }
 }

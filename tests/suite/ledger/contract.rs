@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use pedwatch::audit::ObjectKind;
 use pedwatch::incident::{Input, Place, Says, Settings, Sighting, Silence, State as Seen};
+use pedwatch::notify::notice::Addressed;
 use pedwatch::notify::stepping::{Stepper, Surroundings};
 use pedwatch::ped::limits::Limit;
 use pedwatch::policy::{AlertType, Policy, Route, Severities};
@@ -332,8 +333,10 @@ impl Surroundings for AtMinute<'_> {
         Ok(Vec::new())
     }
 
-    async fn addressed(&self, _: &Deployment, step: &Step) -> Result<Vec<(String, String)>, LedgerError> {
-        Ok(["hook", "mail"].map(|name| (name.to_owned(), step.kind.to_string())).into())
+    async fn addressed(&self, _: &Deployment, step: &Step) -> Result<Vec<Addressed>, LedgerError> {
+        let addressed =
+            |name: &str| Addressed { receiver: name.to_owned(), to: Vec::new(), body: step.kind.to_string() };
+        Ok(vec![addressed("hook"), addressed("mail")])
     }
 }
 

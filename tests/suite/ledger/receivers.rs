@@ -87,8 +87,9 @@ fn a_bot_of_slack_keeps_an_incident_in_a_thread() {
         let hook =
             Hook::of("/api/chat.postMessage", bot, "{\"ok\":true,\"ts\":\"17.1\",\"channel\":\"C0123456789\"}", 0);
         let endpoint = format!("http://{}", hook.address);
-        let slack =
-            |token: &str| Slack::new(Some(&endpoint), token.to_owned(), "C0123456789".to_owned()).expect("a client");
+        let slack = |token: &str| {
+            Slack::new(Some(&endpoint), token.to_owned(), Some("C0123456789".to_owned())).expect("a client")
+        };
         tell(&slack("xoxb-s3cret"), Form::Slack, &COURSE).await;
         let told: Vec<[Json; 2]> =
             bodies(&hook).iter().map(|body| [body["thread_ts"].clone(), body["reply_broadcast"].clone()]).collect();
@@ -318,7 +319,9 @@ fn mail_goes_by_starttls_with_a_password_and_a_name_forges_no_header() {
         let good = server("s3cret", &authorities);
         let sent = tell(&email(&good, "Platform <platform@example.com>"), Form::Text, &COURSE).await;
         let mails = std::fs::read_to_string(folder.join("mail.ndjson")).expect("mail");
-        let mails: Vec<Json> = mails.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let mut mails: Vec<Json> = mails.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        // Other tests send mail too.
+        mails.retain(|mail| mail["to"] == json!(["platform@example.com"]));
         assert_eq!(mails.len(), 3);
         for (mail, notice) in mails.iter().zip(&sent) {
             let data = mail["data"].as_str().expect("text");
