@@ -63,6 +63,8 @@ matching AS (
   JOIN ${dataset}.conditions AS conditions
     ON conditions.object_id = about.object_id AND conditions.life = about.life
     AND conditions.alert_type = raised.alert_type AND conditions.held IS NOT NULL
+    -- It says nothing of a limit that began or ended later on the same number.
+    AND (conditions.is_write OR conditions.alert_time <= about.about_time)
     -- The number that it wrote, or found.
     AND (conditions.write_id = about.write_id
       OR conditions.effective_time <= about.seen_at AND (conditions.next_time IS NULL OR about.seen_at < conditions.next_time))

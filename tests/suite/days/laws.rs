@@ -25,7 +25,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value as Json;
 
-use super::history::{BEGIN, DEPLOYMENTS, Logged, Step, logged, step};
+use super::history::{BEGIN, DEPLOYMENTS, Logged, Step, What, logged, step};
 use crate::servers::Dataset;
 use crate::support::{Killed, VIEWS, block_on, config, contents, handle, pipeline};
 
@@ -761,5 +761,37 @@ fn days_change_no_answer_in_bigquery() {
         let at = now - Duration::days(3);
         same("status", &lines(&status(&store, at).await), &lines(&status(&whole, at).await))?;
         Ok(())
+    });
+}
+/// The law once found this: an alert whose ground a late version took away was taken for what was told of a limit that ended
+/// on the same number two days later, as long as it was read at all.
+#[test]
+fn an_alert_without_ground_speaks_for_nothing_later() {
+    block_on(async {
+        let write = |after_millis, object| Step {
+            after_millis,
+            object,
+            what: What::Write(1),
+            skew_millis: 0,
+            delays_seconds: vec![0],
+        };
+        let version = |minute, ahead, max| VersionSpec { deployment: 1, minute, ahead, max, lasts: None, owner: 0 };
+        let history = History {
+            steps: vec![write(0, 1), write(72_000_000, 0)],
+            versions: vec![version(2_880, 0, None), version(360, -2, Some(1))],
+        };
+        let world = World { histories: vec![history], nights: Vec::new(), lag: Duration::days(200) };
+        let store = Sqlite::in_memory().expect("memory");
+        for (at, coming) in world.agenda() {
+            arrive(&store, at + world.lag, vec![coming]).await;
+        }
+        let midnight = BEGIN + Duration::days(2);
+        close(&store, midnight, midnight + world.lag + Duration::days(2)).await.expect("closed");
+        for store in [&store as &dyn Store, &Whole(&store)] {
+            assert_eq!(query::unraised(store, &BTreeSet::new(), Some(midnight)).await.expect("readable"), []);
+        }
+        let dump = query::dump(&store, "alert_log").await.expect("readable");
+        let is_of_the_end = |row: &&Json| row["alert_time"] == pedwatch::id::time(midnight);
+        assert_eq!(dump.iter().filter(is_of_the_end).count(), 1, "{dump:#?}");
     });
 }
