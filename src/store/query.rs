@@ -345,6 +345,11 @@ impl Query {
         Query { parameters: self.parameters.into_iter().chain(known).collect(), reach: reach.clone(), ..self }
     }
 
+    /// Which rows it is asked over.
+    pub(super) fn rows(&self) -> &Reach {
+        &self.reach
+    }
+
     /// The views that the question uses, over the rows that it reads, and the question itself.
     pub(super) fn steps(&self) -> (Vec<(&'static str, String)>, String) {
         let views = schema::used_by(&self.sql).into_iter();

@@ -20,9 +20,11 @@ use super::row::{Cell, Record, Row};
 use super::{Appended, Store, StoreError, schema};
 use crate::id;
 use file::DatabaseFile;
+use steps::Steps;
 
 mod file;
 mod ledger;
+mod steps;
 
 /// How long a writer waits for another process to finish. A commit takes a few milliseconds; a replay's batch at most some
 /// hundred.
@@ -33,9 +35,6 @@ const OPENING: Duration = Duration::from_millis(20);
 
 /// Pages kept in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
 const CACHE_KIB: u32 = 32 << 10;
-
-/// The same while a question is computed, in KiB: each of its many sorts may hold as much before it goes to the disk.
-const SORT_KIB: u32 = 2 << 10;
 
 /// Pages (of 4 KiB) in the log before they are copied into the database: several of a replay's batches, so that a page
 /// that each of them touches is copied once.
@@ -48,15 +47,28 @@ const APPLICATION_ID: i64 = 0x5045_4457;
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     /// Appends, one at a time.
-    writer: Arc<Mutex<Connection>>,
+    writer: Arc<Mutex<Session>>,
     /// Answers questions beside them; what passes has but one connection.
-    reader: Arc<Mutex<Connection>>,
+    reader: Arc<Mutex<Session>>,
     /// Answers page by page: whoever takes a page may ask something else meanwhile.
-    paged: Arc<Mutex<Connection>>,
+    paged: Arc<Mutex<Session>>,
     /// Tells that it answers, while a question takes its time.
-    pinged: Arc<Mutex<Connection>>,
+    pinged: Arc<Mutex<Session>>,
     /// Where it lies, unless it passes.
     file: Option<Arc<DatabaseFile>>,
+}
+
+/// A connection, and what it keeps of its answers.
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    steps: Steps,
+}
+
+impl Session {
+    fn new(connection: Connection) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Session { connection, steps: Steps::default() }))
+    }
 }
 
 impl Sqlite {
@@ -71,10 +83,10 @@ impl Sqlite {
         let file = file.of(number(&writer).map_err(|error| store_error(&error))?);
         let another = || {
             let connection = connect(path).and_then(|connection| prepare(&connection).map(|()| connection));
-            Ok::<_, StoreError>(Arc::new(Mutex::new(connection.map_err(|error| store_error(&error))?)))
+            Ok::<_, StoreError>(Session::new(connection.map_err(|error| store_error(&error))?))
         };
         Ok(Sqlite {
-            writer: Arc::new(Mutex::new(writer)),
+            writer: Session::new(writer),
             reader: another()?,
             paged: another()?,
             pinged: another()?,
@@ -101,39 +113,39 @@ impl Sqlite {
     fn passing(connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
         let connection = connection.map_err(|error| store_error(&error))?;
         set_up(&connection)?;
-        let connection = Arc::new(Mutex::new(connection));
-        let of_it = || Arc::clone(&connection);
+        let session = Session::new(connection);
+        let of_it = || Arc::clone(&session);
         Ok(Sqlite { writer: of_it(), reader: of_it(), paged: of_it(), pinged: of_it(), file: None })
     }
 
     /// Asks on a connection, in one state of the database.
     async fn ask<T: Send + 'static>(
         &self,
-        connection: &Arc<Mutex<Connection>>,
-        answer: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        session: &Arc<Mutex<Session>>,
+        answer: impl FnOnce(&Connection, &mut Steps) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let answer = move |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
-            let found = answer(&transaction)?;
+        let answer = move |session: &mut Session| {
+            let transaction = session.connection.transaction()?;
+            let found = answer(&transaction, &mut session.steps)?;
             transaction.commit()?;
             Ok(found)
         };
-        self.with(connection, answer).await
+        self.with(session, answer).await
     }
 
     /// Runs blocking work on a connection, away from the async threads.
     async fn with<T: Send + 'static>(
         &self,
-        connection: &Arc<Mutex<Connection>>,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        session: &Arc<Mutex<Session>>,
+        work: impl FnOnce(&mut Session) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (connection, file) = (Arc::clone(connection), self.file.clone());
+        let (session, file) = (Arc::clone(session), self.file.clone());
         tokio::task::spawn_blocking(move || {
             // A panic while the lock was held rolled its transaction back: the connection itself is whole.
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
             // Nothing is written into what is another's.
             file.as_ref().map_or(Ok(()), |file| file.check())?;
-            let done = work(&mut connection).map_err(|error| store_error(&error))?;
+            let done = work(&mut session).map_err(|error| store_error(&error))?;
             // What was written into a file that nobody can open any more is nowhere.
             file.map_or(Ok(()), |file| file.check())?;
             Ok(done)
@@ -148,10 +160,10 @@ impl Drop for Sqlite {
     /// and is whole again when the file is put back.
     fn drop(&mut self) {
         if self.file.as_ref().is_some_and(|file| file.check().is_err()) {
-            for connection in [&self.writer, &self.reader, &self.paged, &self.pinged] {
-                if let Ok(connection) = connection.try_lock() {
+            for session in [&self.writer, &self.reader, &self.paged, &self.pinged] {
+                if let Ok(session) = session.try_lock() {
                     // Where it cannot be told so, there is nobody to tell that.
-                    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                    let _ = session.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
             }
         }
@@ -190,8 +202,8 @@ fn set_up(connection: &Connection) -> Result<(), StoreError> {
 #[async_trait]
 impl Store for Sqlite {
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
-        self.with(&self.writer, move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.with(&self.writer, move |session| {
+            let transaction = session.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let outcomes = append_all(&transaction, &records)?;
             transaction.commit()?;
             Ok(outcomes)
@@ -211,19 +223,19 @@ impl Store for Sqlite {
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
         let query = query.clone();
-        self.ask(&self.reader, move |connection| fetch_all(connection, &query)).await
+        self.ask(&self.reader, move |connection, steps| fetch_all(connection, steps, &query)).await
     }
 
     async fn fetch_pages(&self, query: &Query, page_rows: usize, pages: Sender<Rows>) -> Result<(), StoreError> {
         let query = query.clone();
-        let answer = move |connection: &Connection| {
-            fetch_in_steps(connection, &query, page_rows, &mut |page| pages.blocking_send(page).is_ok())
+        let answer = move |connection: &Connection, steps: &mut Steps| {
+            steps.fetch(connection, &query, page_rows, &mut |page| pages.blocking_send(page).is_ok())
         };
         self.ask(&self.paged, answer).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(&self.pinged, |connection| fetch_all(connection, &query::nothing())).await.map(drop)
+        self.ask(&self.pinged, |connection, steps| fetch_all(connection, steps, &query::nothing())).await.map(drop)
     }
 }
 
@@ -434,47 +446,14 @@ impl<'c, R: Row> Inserter<'c, R> {
     }
 }
 
-fn fetch_all(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
+fn fetch_all(connection: &Connection, steps: &mut Steps, query: &Query) -> rusqlite::Result<Rows> {
     let mut found = Rows::default();
     let keep = &mut |rows| {
         found = rows;
         true
     };
-    fetch_in_steps(connection, query, usize::MAX, keep)?;
+    steps.fetch(connection, query, usize::MAX, keep)?;
     Ok(found)
-}
-
-/// Gives the answer in pages of so many rows, until one of them is not wanted.
-///
-/// SQLite computes a view again wherever it is named, and ours are made of each other: so each view that a question uses
-/// becomes a table first, for as long as the question takes.
-fn fetch_in_steps(
-    connection: &Connection,
-    query: &Query,
-    page_rows: usize,
-    take: &mut dyn FnMut(Rows) -> bool,
-) -> rusqlite::Result<()> {
-    let local = |sql: &str| schema::SQLITE.fill(&schema::named_as(sql, "step_"));
-    let (steps, question) = query.steps();
-    if steps.is_empty() {
-        return fetch(connection, &local(&question), &query.parameters, page_rows, take);
-    }
-    connection.pragma_update(None, "cache_size", -i64::from(SORT_KIB))?;
-    let mut answer = || {
-        for (view, text) in &steps {
-            let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
-            bind(&mut statement, &query.parameters)?;
-            statement.raw_execute()?;
-        }
-        fetch(connection, &local(&question), &query.parameters, page_rows, take)
-    };
-    let found = answer().and_then(|()| {
-        // Where the transaction is rolled back they go with it, but then SQLite reads its whole schema again.
-        let dropped: String = steps.iter().map(|(view, _)| format!("DROP TABLE step_{view};")).collect();
-        connection.execute_batch(&dropped)
-    });
-    connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
-    found
 }
 
 fn bind(statement: &mut Statement<'_>, parameters: &[(String, Value)]) -> rusqlite::Result<()> {

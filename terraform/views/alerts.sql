@@ -37,18 +37,49 @@ raised AS (
   ) AS copies
   WHERE copy = 1
 ),
-about AS (
-  -- What each was raised about: the write that it names, or the one that has the credit for the same version; and when:
-  -- at that write, or when a limit began or ended on its number.
-  SELECT raised.alert_id, MIN(ordered.object_id) AS object_id, MIN(ordered.life) AS life,
-    MIN(ordered.effective_time) AS seen_at, MIN(ordered.write_id) AS write_id,
-    MIN(CASE WHEN raised.alert_time = placed.event_time THEN ordered.event_time ELSE raised.alert_time END) AS about_time
+placed AS (
+  SELECT raised.alert_id, raised.alert_time, placed.event_time, placed.object_id, placed.life, placed.write_id, placed.version_rank
   FROM raised
   JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
+),
+spoken AS (
+  -- The write that each names, and the one that has the credit for the same version.
+  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time, ordered.write_id,
+    CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END AS about_time
+  FROM placed
   JOIN ${dataset}.ordered_writes AS ordered
-    ON ordered.object_id = placed.object_id AND ordered.life = placed.life
-    AND (ordered.write_id = placed.write_id OR ordered.version_rank = placed.version_rank)
-  GROUP BY raised.alert_id
+    ON ordered.object_id = placed.object_id AND ordered.life = placed.life AND ordered.write_id = placed.write_id
+  UNION ALL
+  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time, ordered.write_id,
+    CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END
+  FROM placed
+  JOIN ${dataset}.ordered_writes AS ordered
+    ON ordered.object_id = placed.object_id AND ordered.life = placed.life AND ordered.version_rank = placed.version_rank
+),
+about AS (
+  -- What each was raised about; and when: at that write, or when a limit began or ended on its number.
+  SELECT alert_id, MIN(object_id) AS object_id, MIN(life) AS life, MIN(effective_time) AS seen_at, MIN(write_id) AS write_id,
+    MIN(about_time) AS about_time
+  FROM spoken
+  GROUP BY alert_id
+),
+places AS (
+  -- The number that it wrote, or found: the last one before.
+  SELECT about.alert_id, changes.position
+  FROM about
+  JOIN ${dataset}.judged_changes AS changes
+    ON changes.object_id = about.object_id AND changes.life = about.life AND changes.write_id = about.write_id
+  UNION ALL
+  SELECT alert_id, standing FROM (
+    SELECT alert_id, MAX(position) OVER (
+      PARTITION BY object_id, life ORDER BY instant, is_asked ROWS UNBOUNDED PRECEDING) AS standing
+    FROM (
+      SELECT '' AS alert_id, object_id, life, effective_time AS instant, 0 AS is_asked, position FROM ${dataset}.judged_changes
+      UNION ALL
+      SELECT alert_id, object_id, life, seen_at, 1, NULL FROM about
+    ) AS instants
+  ) AS asked
+  WHERE alert_id <> ''
 ),
 matching AS (
   SELECT raised.alert_id, conditions.object_id, conditions.segment,
@@ -60,14 +91,13 @@ matching AS (
         ABS(MICROS_OF(conditions.alert_time) - MICROS_OF(about.about_time)), conditions.point DESC) AS distance
   FROM raised
   JOIN about ON about.alert_id = raised.alert_id
+  JOIN places ON places.alert_id = raised.alert_id
   JOIN ${dataset}.conditions AS conditions
     ON conditions.object_id = about.object_id AND conditions.life = about.life
-    AND conditions.alert_type = raised.alert_type AND conditions.held IS NOT NULL
+    AND conditions.position = places.position AND conditions.alert_type = raised.alert_type
     -- It says nothing of a limit that began or ended later on the same number.
     AND (conditions.is_write OR conditions.alert_time <= about.about_time)
-    -- The number that it wrote, or found.
-    AND (conditions.write_id = about.write_id
-      OR conditions.effective_time <= about.seen_at AND (conditions.next_time IS NULL OR about.seen_at < conditions.next_time))
+    AND (conditions.write_id = about.write_id OR conditions.next_time IS NULL OR about.seen_at < conditions.next_time)
     AND CASE raised.alert_type
       WHEN 'over_limit' THEN conditions.replicas = raised.replicas AND conditions.limit_max_replicas = raised.limit_max_replicas
       WHEN 'over_initial' THEN conditions.replicas = raised.replicas AND conditions.limit_initial_max_replicas = raised.limit_initial_max_replicas
