@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -48,10 +48,10 @@ const APPLICATION_ID: i64 = 0x5045_4457;
 pub struct Sqlite {
     /// Appends, one at a time.
     writer: Arc<Mutex<Session>>,
-    /// Answers questions beside them; what passes has but one connection.
-    reader: Arc<Mutex<Session>>,
-    /// Answers page by page: whoever takes a page may ask something else meanwhile.
+    /// Answers questions beside them, page by page too; what passes has but one connection.
     paged: Arc<Mutex<Session>>,
+    /// Answers while the other does: whoever takes a page may ask something else meanwhile.
+    reader: Arc<Mutex<Session>>,
     /// Tells that it answers, while a question takes its time.
     pinged: Arc<Mutex<Session>>,
     /// Where it lies, unless it passes.
@@ -118,10 +118,11 @@ impl Sqlite {
         Ok(Sqlite { writer: of_it(), reader: of_it(), paged: of_it(), pinged: of_it(), file: None })
     }
 
-    /// Asks on a connection, in one state of the database.
+    /// Asks on a connection, or on another where that is taken, in one state of the database.
     async fn ask<T: Send + 'static>(
         &self,
         session: &Arc<Mutex<Session>>,
+        other: &Arc<Mutex<Session>>,
         answer: impl FnOnce(&Connection, &mut Steps) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let answer = move |session: &mut Session| {
@@ -130,19 +131,19 @@ impl Sqlite {
             transaction.commit()?;
             Ok(found)
         };
-        self.with(session, answer).await
+        self.with(session, other, answer).await
     }
 
-    /// Runs blocking work on a connection, away from the async threads.
+    /// Runs blocking work on a connection, or on another where that is taken, away from the async threads.
     async fn with<T: Send + 'static>(
         &self,
         session: &Arc<Mutex<Session>>,
+        other: &Arc<Mutex<Session>>,
         work: impl FnOnce(&mut Session) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (session, file) = (Arc::clone(session), self.file.clone());
+        let (session, other, file) = (Arc::clone(session), Arc::clone(other), self.file.clone());
         tokio::task::spawn_blocking(move || {
-            // A panic while the lock was held rolled its transaction back: the connection itself is whole.
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut session = locked(&session, &other);
             // Nothing is written into what is another's.
             file.as_ref().map_or(Ok(()), |file| file.check())?;
             let done = work(&mut session).map_err(|error| store_error(&error))?;
@@ -152,6 +153,15 @@ impl Sqlite {
         })
         .await
         .map_err(|error| StoreError::Permanent(error.to_string()))?
+    }
+}
+
+/// A panic while a lock was held rolled its transaction back: the connection itself is whole.
+fn locked<'s>(session: &'s Mutex<Session>, other: &'s Mutex<Session>) -> MutexGuard<'s, Session> {
+    match session.try_lock() {
+        Ok(session) => session,
+        Err(TryLockError::Poisoned(session)) => session.into_inner(),
+        Err(TryLockError::WouldBlock) => other.lock().unwrap_or_else(PoisonError::into_inner),
     }
 }
 
@@ -202,7 +212,7 @@ fn set_up(connection: &Connection) -> Result<(), StoreError> {
 #[async_trait]
 impl Store for Sqlite {
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
-        self.with(&self.writer, move |session| {
+        self.with(&self.writer, &self.writer, move |session| {
             let transaction = session.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let outcomes = append_all(&transaction, &records)?;
             transaction.commit()?;
@@ -223,7 +233,7 @@ impl Store for Sqlite {
 
     async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
         let query = query.clone();
-        self.ask(&self.reader, move |connection, steps| fetch_all(connection, steps, &query)).await
+        self.ask(&self.paged, &self.reader, move |connection, steps| fetch_all(connection, steps, &query)).await
     }
 
     async fn fetch_pages(&self, query: &Query, page_rows: usize, pages: Sender<Rows>) -> Result<(), StoreError> {
@@ -231,11 +241,13 @@ impl Store for Sqlite {
         let answer = move |connection: &Connection, steps: &mut Steps| {
             steps.fetch(connection, &query, page_rows, &mut |page| pages.blocking_send(page).is_ok())
         };
-        self.ask(&self.paged, answer).await
+        self.ask(&self.paged, &self.paged, answer).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(&self.pinged, |connection, steps| fetch_all(connection, steps, &query::nothing())).await.map(drop)
+        self.ask(&self.pinged, &self.pinged, |connection, steps| fetch_all(connection, steps, &query::nothing()))
+            .await
+            .map(drop)
     }
 }
 

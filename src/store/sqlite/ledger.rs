@@ -24,7 +24,7 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, LedgerError>> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let done = self.with(&self.writer, move |session| {
+        let done = self.with(&self.writer, &self.writer, move |session| {
             let transaction = session.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             match &done {
@@ -40,7 +40,7 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        self.with(&self.reader, |session| work(&session.connection)).await.map_err(ledger_error)
+        self.with(&self.reader, &self.reader, |session| work(&session.connection)).await.map_err(ledger_error)
     }
 }
 

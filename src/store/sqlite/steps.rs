@@ -102,7 +102,8 @@ impl Steps {
 
 /// Those too that are forgotten, because a question failed.
 fn drop_all(connection: &Connection) -> rusqlite::Result<()> {
-    let mut made = connection.prepare_cached("SELECT name FROM temp.sqlite_schema WHERE name LIKE 'step\\_%' ESCAPE '\\'")?;
+    let mut made =
+        connection.prepare_cached("SELECT name FROM temp.sqlite_schema WHERE name LIKE 'step\\_%' ESCAPE '\\'")?;
     let names: Vec<String> = made.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let dropped: String = names.iter().map(|name| format!("DROP TABLE temp.{name};")).collect();
     connection.execute_batch(&dropped)
