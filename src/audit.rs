@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bytes ─▶ Entry::parse ─▶ decode ─▶ Decoded::Writes │ Decoded::Observed(reason, write) │ Decoded::Ignored(reason)
+//!                                           │ Decoded::Canary(canary)
 //! ```
 //!
 //! The response is believed before the request, the object's own names before the call's, and nothing is guessed:
@@ -9,6 +10,7 @@
 
 mod actor;
 mod body;
+mod canary;
 mod decode;
 mod entry;
 pub mod forms;
@@ -22,6 +24,7 @@ pub(crate) mod target;
 mod write;
 
 pub use actor::{Actor, ActorKind};
+pub use canary::{CANARY, Canary};
 pub use decode::decode;
 pub use entry::Entry;
 pub use method::{ObjectKind, Operation};

@@ -33,6 +33,7 @@ mod asked;
 mod backfill;
 mod backtest;
 mod bill;
+mod canary;
 mod cluster;
 mod config;
 mod cost;
@@ -101,6 +102,8 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Keep gauges of what runs for Prometheus: what each Deployment asks for, what it has, and its limit
     Watch(watch::Args),
+    /// Make a dry run of our own in each cluster, and tell how long its entry took to come back; for a job every few minutes
+    Canary(canary::Args),
     /// Take messages that Pub/Sub pushes: the Cloud Run service
     Serve(serve::Args),
     /// Pull messages from a subscription: for a worker pool, GKE or a laptop
@@ -271,6 +274,7 @@ fn dispatch(command: Command, config: &Config, screen: Screen) -> Result<ExitCod
             Command::Incident(command) => incident::run(command, config, screen).await,
             Command::Silence(command) => silence::run(command, config, screen).await,
             Command::Watch(args) => watch::run(args, config).await,
+            Command::Canary(args) => canary::run(args, config, screen).await,
             Command::Cluster(command) => cluster::run(command, config, screen).await,
             Command::Ped(command) => ped::run(command, config, screen).await,
             Command::Schema(command) => schema::run(command, config).await,

@@ -19,6 +19,8 @@ use crate::policy::actors::Pattern;
 #[cfg(feature = "clusters")]
 mod access;
 #[cfg(feature = "clusters")]
+mod canary;
+#[cfg(feature = "clusters")]
 mod check;
 #[cfg(feature = "clusters")]
 mod client;
@@ -34,6 +36,8 @@ mod watch;
 
 #[cfg(feature = "clusters")]
 pub use access::{Google, connect};
+#[cfg(feature = "clusters")]
+pub use canary::send_canary;
 #[cfg(feature = "clusters")]
 pub use check::{Step, check};
 #[cfg(feature = "clusters")]
@@ -180,6 +184,15 @@ pub struct SnapshotConfig {
     pub page_objects: u32,
     /// Clusters that are looked at side by side.
     pub clusters_at_once: usize,
+}
+
+/// How it is seen that entries of clusters come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanaryConfig {
+    /// Where the Deployment of our own is, in each cluster.
+    pub namespace: String,
+    /// How long an entry is waited for.
+    pub wait: Duration,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::billing::Prices;
-use crate::cluster::{ClusterConfig, GkeConfig, SnapshotConfig};
+use crate::cluster::{CanaryConfig, ClusterConfig, GkeConfig, SnapshotConfig};
 use crate::notify::channel::NotifyConfig;
 use crate::policy::Policy;
 use crate::source::logging::LoggingConfig;
@@ -65,6 +65,8 @@ pub struct Config {
     pub gke: GkeConfig,
     /// How snapshots are taken.
     pub snapshot: SnapshotConfig,
+    /// How it is seen that entries of clusters come.
+    pub canary: CanaryConfig,
     /// Where what is to be told is kept; `None` where nobody is told.
     pub ledger: Option<LedgerUrl>,
     /// How people are told.

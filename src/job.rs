@@ -2,6 +2,8 @@
 
 pub mod backtest;
 pub mod bill;
+#[cfg(feature = "clusters")]
+pub mod canary;
 pub mod compare;
 pub mod cost;
 pub mod daily;

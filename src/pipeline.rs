@@ -14,10 +14,12 @@ use crate::store::reach::late_marks;
 use crate::store::row::{AlertLog, Record, ReplicaEvent};
 use crate::store::{Appended, Store, StoreError};
 use crate::time;
+use canary::Returned;
 use incidents::{LimitsNow, Seen};
 use message::Envelope;
 
 pub mod again;
+pub mod canary;
 pub mod chunk;
 pub mod consumer;
 pub mod incidents;
@@ -53,6 +55,8 @@ pub struct Assessed {
     pub due: BTreeSet<String>,
     /// Writes in scope for which a limit was in force.
     pub limited: u64,
+    /// Signs of life.
+    pub canaries: Vec<Returned>,
 }
 
 impl Assessed {
@@ -102,6 +106,10 @@ impl Pipeline {
         match decoded {
             Err(error) => return Err(error.clone()),
             Ok(Decoded::Ignored(reason)) => assessed.ignored.push(*reason),
+            Ok(Decoded::Canary(canary)) => {
+                assessed.ignored.push(Ignored::Canary);
+                assessed.canaries.extend(Returned::of(canary, now));
+            }
             Ok(Decoded::Observed(reason, write)) => {
                 plausible(write, now)?;
                 assessed.ignored.push(*reason);

@@ -79,6 +79,15 @@ pub(super) struct Metadata<'a> {
     pub(super) creation_timestamp: Text<'a>,
     pub(super) deletion_timestamp: Text<'a>,
     pub(super) finalizers: Texts<Finalizers>,
+    pub(super) labels: Maybe<ObjectLabels<'a>>,
+}
+
+/// The one label that is read.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct ObjectLabels<'a> {
+    #[serde(borrow, rename = "pedwatch-canary")]
+    pub(super) canary: Text<'a>,
 }
 
 /// What holds an object that is being deleted.

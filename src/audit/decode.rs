@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::actor;
 use super::body::{Body, Metadata};
+use super::canary::canary;
 use super::entry::{ClusterLabels, Entry, Payload};
 use super::json::{Member, Number};
 use super::method::{Call, ObjectKind, Operation, classify};
@@ -96,7 +97,11 @@ fn call_to_the_api_server<'e>(
     if answer == Answer::Refused && !(call.operation == Operation::DeleteCollection && was_let_in(entry, payload)) {
         return Ok(Decoded::Ignored(Ignored::FailedCall));
     }
-    if is_dry_run(entry, payload, &call) {
+    let is_dry_run = is_dry_run(entry, payload, &call);
+    if let Some(canary) = canary(entry, payload, &call, is_dry_run).filter(|_| answer == Answer::Done) {
+        return Ok(Decoded::Canary(canary));
+    }
+    if is_dry_run {
         return Ok(Decoded::Ignored(Ignored::DryRun));
     }
     if call.is_status {

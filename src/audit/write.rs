@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 
 use super::actor::Actor;
+use super::canary::Canary;
 use super::method::{ObjectKind, Operation};
 use super::replicas::Value;
 use crate::names::{Named, named};
@@ -20,6 +21,8 @@ pub enum Decoded<'e> {
     Observed(Ignored, Box<Write<'e>>),
     /// Recognised, and not a change.
     Ignored(Ignored),
+    /// A dry run of our own, which is not a change either: it shows that entries of its cluster come.
+    Canary(Canary<'e>),
 }
 
 named! {
@@ -41,6 +44,8 @@ named! {
         FailedCall = "failed_call",
         /// A dry run: nothing was stored.
         DryRun = "dry_run",
+        /// A dry run that `pedwatch canary` made.
+        Canary = "canary",
         /// A PUT that came back with the `resourceVersion` it was sent with: nothing was stored.
         NotStored = "not_stored",
         /// A patch of something else, and no response that says what the number is.
@@ -64,6 +69,7 @@ impl Ignored {
             Ignored::StatusWrite => "a status write, whose spec may be stale",
             Ignored::FailedCall => "the call failed, so nothing was stored",
             Ignored::DryRun => "a dry run, so nothing was stored",
+            Ignored::Canary => "a dry run of pedwatch's own, which shows that entries of the cluster come",
             Ignored::NotStored => "the resourceVersion did not move, so nothing was stored (no change, or a dry run)",
             Ignored::ReplicasNotTouched => "the patch leaves the number alone",
             Ignored::NothingDeleted => "it found nothing to delete",

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::table::Screen;
 use super::{Access, PedPath, open_store, peds_to_register, report, stdin_once};
-use crate::audit::{Asked, DecodeError, Decoded, ObjectKind, ObjectState, Outcome, Write};
+use crate::audit::{Asked, DecodeError, Decoded, Ignored, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;
@@ -100,6 +100,7 @@ fn explain(pipeline: &Pipeline, decoded: Result<Decoded<'_>, DecodeError>) -> St
         Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => {
             format!("not a change ({reason}): {}", reason.explain())
         }
+        Ok(Decoded::Canary(_)) => format!("not a change ({}): {}", Ignored::Canary, Ignored::Canary.explain()),
         Ok(Decoded::Writes(writes)) => match writes.iter().try_for_each(|write| plausible(write, Utc::now())) {
             Err(error) => unreadable(&error),
             Ok(()) => writes.iter().map(|write| explain_write(pipeline, write)).collect::<Vec<_>>().join("\n"),

@@ -55,7 +55,7 @@ async fn version(client: &Client) -> Result<String, Fault> {
     }
     let mut request = Request::new(Vec::new());
     *request.uri_mut() = axum::http::Uri::from_static("/version");
-    client.get::<Version>(&request).await.map(|version| version.git_version)
+    client.ask::<Version>(&request).await.map(|version| version.git_version)
 }
 
 async fn may_list(client: &Client, objects: &Objects) -> Result<String, Fault> {

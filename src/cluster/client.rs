@@ -41,15 +41,15 @@ struct Status {
 }
 
 impl Client {
-    /// The answer to a GET.
-    pub(super) async fn get<T: DeserializeOwned>(&self, request: &Request<Vec<u8>>) -> Result<T, Fault> {
+    /// The answer to a request that may be made again: a GET, or a dry run.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: &Request<Vec<u8>>) -> Result<T, Fault> {
         self.deadline
-            .retry(|| self.renew(), async || self.get_once(request).await)
+            .retry(|| self.renew(), async || self.ask_once(request).await)
             .await
             .map_err(|fault| self.advised(fault))
     }
 
-    async fn get_once<T: DeserializeOwned>(&self, request: &Request<Vec<u8>>) -> Result<T, Fault> {
+    async fn ask_once<T: DeserializeOwned>(&self, request: &Request<Vec<u8>>) -> Result<T, Fault> {
         let answer = self.kube.send(self.signed(request).await?).await.map_err(|error| match &error {
             // What kube makes tokens with, such as a plugin of the kubeconfig.
             kube::Error::Auth(_) => Fault::last(chain(&error)),
@@ -75,7 +75,8 @@ impl Client {
 
     /// A request with our token, unless kube has one.
     async fn signed(&self, request: &Request<Vec<u8>>) -> Result<Request<Body>, Fault> {
-        let mut signed = Request::new(Body::empty());
+        let mut signed = Request::new(Body::from(request.body().clone()));
+        signed.method_mut().clone_from(request.method());
         signed.uri_mut().clone_from(request.uri());
         signed.headers_mut().clone_from(request.headers());
         self.sign(signed.headers_mut()).await?;

@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Forbidden,
     /// There is no such thing.
     NotFound,
+    /// Somebody else wrote it in between.
+    Conflict,
     /// The listing is too old to go on with: it has to begin again.
     Expired,
     /// It will not work without a person.
@@ -61,6 +63,11 @@ impl Fault {
         Fault { advice: self.advice.or_else(|| Some(advice.into())), ..self }
     }
 
+    #[must_use]
+    pub(super) fn advised_instead(self, advice: String) -> Self {
+        Fault { advice: Some(advice), ..self }
+    }
+
     /// What an HTTP status means; `said` is what the server says of it.
     pub(super) fn of_status(status: u16, after: Option<Duration>, said: &str) -> Self {
         let kind = match status {
@@ -68,6 +75,7 @@ impl Fault {
             401 => Kind::Unauthorized,
             403 => Kind::Forbidden,
             404 => Kind::NotFound,
+            409 => Kind::Conflict,
             410 => Kind::Expired,
             _ => Kind::Final,
         };

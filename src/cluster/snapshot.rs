@@ -144,7 +144,7 @@ impl Objects {
         size: u32,
         from: Option<&str>,
     ) -> Result<Page<F>, Fault> {
-        let page: Page<F> = client.get(&self.request(size, from)?).await?;
+        let page: Page<F> = client.ask(&self.request(size, from)?).await?;
         match page.kind == self.list && !page.metadata.resource_version.is_empty() {
             true => Ok(page),
             // An empty object is no empty cluster.

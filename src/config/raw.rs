@@ -9,7 +9,7 @@ use super::{Config, Origin};
 use crate::telemetry::LogFormat;
 use billing::RawBilling;
 pub(super) use check::Faults;
-use cluster::{RawCluster, RawGke, RawSnapshot};
+use cluster::{RawCanary, RawCluster, RawGke, RawSnapshot};
 use comparison::RawComparison;
 pub(super) use notify::SECRETS;
 use notify::{RawFirestore, RawNotify, RawReceiver, RawRoute};
@@ -42,6 +42,7 @@ pub(super) struct Raw {
     backfill: RawBackfill,
     billing: RawBilling,
     snapshot: RawSnapshot,
+    canary: RawCanary,
     gke: RawGke,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     clusters: BTreeMap<String, RawCluster>,
@@ -83,7 +84,13 @@ impl Raw {
             ledger: self.notify.ledger(faults),
             notify: self.notify.validate(receivers, self.routes, faults),
             firestore: self.firestore.validate(faults),
-            policy: policy::policy(&self.platform, &self.actors, &self.scope, &self.rules, faults),
+            policy: policy::policy(
+                &self.platform,
+                &self.actors,
+                &self.canary.left_out(self.scope),
+                &self.rules,
+                faults,
+            ),
             thresholds: self.comparison.validate(faults),
             store: self.store.validate(faults),
             bigquery: self.bigquery.validate(faults),
@@ -93,6 +100,7 @@ impl Raw {
             backfill: self.backfill.validate(faults),
             prices: self.billing.validate(faults),
             snapshot: self.snapshot.validate(faults),
+            canary: self.canary.validate(faults),
             gke: self.gke.validate(faults),
             clusters: cluster::clusters(self.clusters, faults),
             log_format: self.log.format,

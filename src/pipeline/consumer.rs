@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::canary::Returned;
 use super::incidents::{LimitsNow, Seen, Telling};
 use super::message::Envelope;
 use super::quarantine::{must_be_stored, refusals};
@@ -177,7 +178,7 @@ impl Consumer {
         read: &BTreeSet<Deployment>,
         now: DateTime<Utc>,
     ) -> Result<Handled, StoreError> {
-        let Assessed { ignored, records, seen, due, .. } = assessed;
+        let Assessed { ignored, records, seen, due, canaries, .. } = assessed;
         if !records.is_empty() {
             self.append(&records, now).await?;
         }
@@ -187,6 +188,7 @@ impl Consumer {
             }
         }
         self.follow(&seen, read, now).await?;
+        self.hear(&canaries, now).await?;
         // Behind the append: a reading in between would not find them.
         let mark =
             async |mark| must_be_stored(&self.batcher.append(vec![Record::Watermark(mark)]).await?, "watermarks");
@@ -197,6 +199,21 @@ impl Consumer {
             Some(&reason) if records.iter().all(is_observation) => Handled::Ignored(reason),
             _ => Handled::Recorded(records),
         })
+    }
+
+    /// Leaves a mark of each sign of life, for whoever waits for it.
+    async fn hear(&self, canaries: &[Returned], now: DateTime<Utc>) -> Result<(), StoreError> {
+        if canaries.is_empty() {
+            return Ok(());
+        }
+        let marks = canaries.iter().map(|canary| Record::Watermark(canary.mark(now))).collect();
+        must_be_stored(&self.batcher.append(marks).await?, "watermarks")?;
+        for canary in canaries {
+            let seconds = canary.seconds(now);
+            self.shared.metrics.canary(canary.cluster_id.clone(), canary.event_time, seconds);
+            tracing::info!(cluster = canary.cluster_id, seconds, "canary came back");
+        }
+        Ok(())
     }
 
     /// Steps the incidents. Each step is a transaction of the ledger, so whoever waits for this may go away: the message comes

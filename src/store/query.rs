@@ -22,6 +22,7 @@ mod alerts;
 mod asked;
 pub mod bills;
 mod breaches;
+pub mod canary;
 mod clusters;
 pub mod days;
 mod pages;

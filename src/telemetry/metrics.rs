@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -98,6 +98,9 @@ pub struct Metrics {
     last_message: Gauge,
     last_events: Family<ClusterLabels, Gauge>,
     clusters: Arc<AtomicUsize>,
+    last_canaries: Family<ClusterLabels, Gauge>,
+    canary_delays: Family<ClusterLabels, Gauge<f64, AtomicU64>>,
+    canary_clusters: Arc<AtomicUsize>,
 }
 
 impl Default for Metrics {
@@ -118,6 +121,9 @@ impl Default for Metrics {
             last_message: Gauge::default(),
             last_events: Family::default(),
             clusters: Arc::default(),
+            last_canaries: Family::default(),
+            canary_delays: Family::default(),
+            canary_clusters: Arc::default(),
         };
         Metrics { registry: Arc::new(metrics.registered()), ..metrics }
     }
@@ -151,7 +157,11 @@ impl Metrics {
         let last = "Unix time of the last message that came; 0 before the first";
         registry.register_with_unit("last_message_timestamp", last, seconds.clone(), self.last_message.clone());
         let last = "Unix time of the last event recorded of each cluster, as the cluster's log has it";
-        registry.register_with_unit("last_event_timestamp", last, seconds, self.last_events.clone());
+        registry.register_with_unit("last_event_timestamp", last, seconds.clone(), self.last_events.clone());
+        let last = "Unix time of the last canary of each cluster that came, as the cluster's log has it";
+        registry.register_with_unit("canary_timestamp", last, seconds.clone(), self.last_canaries.clone());
+        let delay = "From the call of the canary of each cluster that came last until its entry was here";
+        registry.register_with_unit("canary_delay", delay, seconds, self.canary_delays.clone());
         root
     }
 
@@ -202,14 +212,17 @@ impl Metrics {
 
     /// Notes that an event of a cluster is recorded. Events come in any order: the latest counts.
     pub fn recorded(&self, cluster_id: String, event_time: DateTime<Utc>) {
-        let labels = ClusterLabels { cluster_id };
-        let known = self.last_events.get(&labels).map(|gauge| gauge.clone());
-        let gauge = known.or_else(|| {
-            let has_room = self.clusters.fetch_add(1, Ordering::Relaxed) < CLUSTERS_AT_MOST;
-            has_room.then(|| self.last_events.get_or_create(&labels).clone())
-        });
-        if let Some(gauge) = gauge {
+        if let Some(gauge) = gauge_of(&self.last_events, &self.clusters, &ClusterLabels { cluster_id }) {
             gauge.inner().fetch_max(event_time.timestamp(), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a canary of a cluster came, and how long after its call.
+    pub fn canary(&self, cluster_id: String, event_time: DateTime<Utc>, seconds: f64) {
+        let labels = ClusterLabels { cluster_id };
+        if let Some(gauge) = gauge_of(&self.last_canaries, &self.canary_clusters, &labels) {
+            gauge.inner().fetch_max(event_time.timestamp(), Ordering::Relaxed);
+            self.canary_delays.get_or_create(&labels).set(seconds);
         }
     }
 
@@ -217,6 +230,15 @@ impl Metrics {
     pub fn came(&self, now: DateTime<Utc>) {
         self.last_message.set(now.timestamp());
     }
+}
+
+/// The gauge of a cluster, if there is room for one more.
+fn gauge_of(family: &Family<ClusterLabels, Gauge>, clusters: &AtomicUsize, labels: &ClusterLabels) -> Option<Gauge> {
+    let known = family.get(labels).map(|gauge| gauge.clone());
+    known.or_else(|| {
+        let has_room = clusters.fetch_add(1, Ordering::Relaxed) < CLUSTERS_AT_MOST;
+        has_room.then(|| family.get_or_create(labels).clone())
+    })
 }
 
 /// OpenMetrics in the older format. It names a counter as its samples are named, knows no `info`, units or end, and has a

@@ -38,8 +38,9 @@ USERS = {
     "metadata": ("system:serviceaccount:tools:metadata-client", ["developers"]),
     "proxy": ("system:serviceaccount:gke-connect:connect-agent-sa", ["system:masters"]),
     "manager": ("system:kube-controller-manager", ["system:masters"]),
-    # Whom deploy/kubernetes/rbac.yaml names, and somebody whom nobody has granted anything.
+    # Whom deploy/kubernetes/rbac.yaml and canary.yaml name, and somebody whom nobody has granted anything.
     "pedwatch": ("pedwatch@acme-prod.iam.gserviceaccount.com", []),
+    "canary": ("pedwatch-canary@acme-prod.iam.gserviceaccount.com", []),
     "stranger": ("stranger@acme-prod.iam.gserviceaccount.com", []),
 }
 # Controllers of the real kube-controller-manager, each with a service account of its own.

@@ -18,6 +18,7 @@ use api::{Api, Before, Front, What, api};
 use google::Google;
 
 mod api;
+mod canary;
 mod google;
 mod large;
 mod watch;

@@ -149,7 +149,7 @@ fn decoded(sample: &Sample) -> Option<Sighting> {
     let write = match decode(&entry).expect("decodable") {
         Decoded::Writes(mut writes) => writes.remove(0),
         Decoded::Observed(_, write) => *write,
-        Decoded::Ignored(_) => return None,
+        Decoded::Ignored(_) | Decoded::Canary(_) => return None,
     };
     Sighting::of(&write, write.insert_id, write.insert_id, Route::Pipeline)
 }

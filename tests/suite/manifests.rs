@@ -36,7 +36,7 @@ fn the_manifests_are_as_kubernetes_wants_them() {
     let manifests = manifests();
     for version in VERSIONS {
         let (passed, said) = checked(&manifests, version);
-        assert!(passed && said.matches(" passed for resource ").count() == 8, "{version}: {said}");
+        assert!(passed && said.matches(" passed for resource ").count() == 13, "{version}: {said}");
     }
     let (passed, said) = checked(&manifests.replace("concurrencyPolicy:", "concurrencyPolicies:"), "1.34");
     assert!(!passed, "it finds nothing: {said}");
@@ -46,13 +46,16 @@ fn the_manifests_are_as_kubernetes_wants_them() {
 fn what_they_start_there_is() {
     let manifests = manifests();
     assert!(!manifests.contains("image: pedwatch\n"), "an image without a registry:\n{manifests}");
-    for subcommand in ["watch", "snapshot", "daily"] {
+    for subcommand in ["watch", "snapshot", "daily", "canary"] {
         assert!(manifests.contains(&format!("- {subcommand}\n")), "nothing starts {subcommand}");
         assert!(run(command().args([subcommand, "--help"]), b"").status.success(), "{subcommand}");
     }
     let config = root().join("deploy/kubernetes/pedwatch.toml");
     let checked = run(command().arg("--config").arg(config).args(["config", "check"]), b"");
     assert!(checked.status.success(), "{}", stderr(&checked));
-    // The shipped role, for the identity that it has in there.
-    assert!(manifests.contains("kind: ServiceAccount\n  name: pedwatch\n  namespace: pedwatch"), "{manifests}");
+    // The shipped roles, for the identities that they have in there.
+    for name in ["pedwatch", "pedwatch-canary"] {
+        let subject = format!("- kind: ServiceAccount\n  name: {name}\n  namespace: pedwatch\n");
+        assert!(manifests.contains(&subject), "{manifests}");
+    }
 }

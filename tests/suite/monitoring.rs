@@ -48,6 +48,7 @@ fn metrics() -> Metrics {
     metrics.stage("append", std::time::Duration::from_millis(1));
     metrics.durable(now, now);
     metrics.recorded("projects/p/locations/l/clusters/c".to_owned(), now);
+    metrics.canary("projects/p/locations/l/clusters/c".to_owned(), now, 1.5);
     metrics.batch_rows.observe(1.0);
     metrics
 }

@@ -22,6 +22,7 @@ fn judged(sample: &Sample, limit: Option<&Limit>) -> Judgement {
     match decode(&entry).expect("decoded") {
         Decoded::Writes(writes) => judge(&writes[0], limit, &config().policy),
         Decoded::Ignored(reason) | Decoded::Observed(reason, _) => panic!("ignored: {reason}"),
+        Decoded::Canary(canary) => panic!("{canary:?}"),
     }
 }
 

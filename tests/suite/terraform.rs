@@ -396,7 +396,7 @@ pub fn filter_is_right(filter: &str) -> bool {
         let mut watched = false;
         open(bytes, Envelope::default(), |_, decoded| {
             watched = match decoded {
-                Ok(Decoded::Writes(_)) | Err(_) => true,
+                Ok(Decoded::Writes(_) | Decoded::Canary(_)) | Err(_) => true,
                 Ok(Decoded::Ignored(reason) | Decoded::Observed(reason, _)) => !matches!(
                     reason,
                     Ignored::OtherLog

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::check::Faults;
-use crate::cluster::{Access, ClusterConfig, GkeConfig, Namespaces, SnapshotConfig, Way};
+use super::policy::RawScope;
+use crate::audit::CANARY;
+use crate::cluster::{Access, CanaryConfig, ClusterConfig, GkeConfig, Namespaces, SnapshotConfig, Way};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -189,5 +191,37 @@ impl RawSnapshot {
             page_objects: faults.within("snapshot.page_objects", self.page_objects, 1..=5_000),
             clusters_at_once: at_once as usize,
         }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawCanary {
+    namespace: String,
+    wait_seconds: i64,
+}
+
+impl Default for RawCanary {
+    fn default() -> Self {
+        // Entries were seen 13 s late, and a consumer may have to start.
+        RawCanary { namespace: "pedwatch".to_owned(), wait_seconds: 120 }
+    }
+}
+
+impl RawCanary {
+    pub(super) fn validate(&self, faults: &mut Faults) -> CanaryConfig {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.namespace.is_empty() || !self.namespace.chars().all(is_part) {
+            let wanted = "expected the namespace of a Deployment pedwatch-canary, such as \"pedwatch\"".to_owned();
+            faults.add("canary.namespace", format!("{:?}", self.namespace), wanted);
+        }
+        let wait = faults.within("canary.wait_seconds", self.wait_seconds, 1..=3_600);
+        CanaryConfig { namespace: self.namespace.clone(), wait: Duration::from_secs(wait.into()) }
+    }
+
+    /// A scope without the object of our own, which no PED allows.
+    pub(super) fn left_out(&self, mut scope: RawScope) -> RawScope {
+        scope.exclude_deployments.push(format!("{}/{CANARY}", self.namespace));
+        scope
     }
 }

@@ -59,7 +59,7 @@ impl Default for RawActors {
 pub(super) struct RawScope {
     exclude_clusters: Vec<String>,
     exclude_namespaces: Vec<String>,
-    exclude_deployments: Vec<String>,
+    pub(super) exclude_deployments: Vec<String>,
 }
 
 impl Default for RawScope {

@@ -29,6 +29,7 @@ pub struct Api {
     /// Its authority's certificate: a file.
     pub ca: String,
     kubectl: PathBuf,
+    folder: PathBuf,
     kubeconfigs: BTreeMap<String, PathBuf>,
     #[serde(skip)]
     child: Option<Child>,
@@ -59,16 +60,21 @@ impl Api {
         BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("readable");
         let mut api: Api = serde_json::from_str(&line).expect("tests/kubernetes/serve.py starts an API server");
         api.child = Some(child);
-        let role = root().join("deploy/kubernetes/rbac.yaml");
-        let applied = Command::new(&api.kubectl)
-            .arg("--kubeconfig")
-            .arg(&api.kubeconfigs["admin"])
-            .args(["apply", "-f"])
-            .arg(role)
-            .output()
-            .expect("kubectl");
-        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        api.apply("rbac.yaml");
         api
+    }
+
+    /// Applies a manifest that is shipped, as an administrator does.
+    pub fn apply(&self, manifest: &str) {
+        let mut apply = Command::new(&self.kubectl);
+        apply.arg("--kubeconfig").arg(&self.kubeconfigs["admin"]).args(["apply", "-f"]);
+        let applied = apply.arg(root().join("deploy/kubernetes").join(manifest)).output().expect("kubectl");
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    }
+
+    /// What it writes of each call.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder.join("audit.log")
     }
 
     pub fn server(&self) -> String {

@@ -127,7 +127,7 @@ fn newest_by_sql(samples: &[Sample]) -> Option<Option<i64>> {
             let writes = match decode(&entry).expect("decodable") {
                 Decoded::Writes(writes) => writes,
                 Decoded::Observed(_, write) => vec![*write],
-                Decoded::Ignored(_) => Vec::new(),
+                Decoded::Ignored(_) | Decoded::Canary(_) => Vec::new(),
             };
             rows.extend(
                 writes.iter().map(|write| Record::Event(Box::new(ReplicaEvent::new(write, policy, Utc::now())))),
