@@ -58,6 +58,8 @@ named! {
         RunningOver = "running_over",
         /// A limit of a Deployment that is not there.
         UnusedLimit = "unused_limit",
+        /// Something else than a Deployment runs under the name of one that has a limit, which sees Deployments alone.
+        Replaced = "replaced",
         /// Two writers set one number in turn.
         Contested = "contested",
     }
@@ -66,8 +68,8 @@ named! {
 impl AlertType {
     /// Whether the daily comparison alone tells it: no single write does.
     pub fn is_compared(self) -> bool {
-        use AlertType::{Contested, Drift, MissedWrite, RunningOver, SinkBroken, UnusedLimit};
-        matches!(self, Drift | MissedWrite | SinkBroken | RunningOver | UnusedLimit | Contested)
+        use AlertType::{Contested, Drift, MissedWrite, Replaced, RunningOver, SinkBroken, UnusedLimit};
+        matches!(self, Drift | MissedWrite | SinkBroken | RunningOver | UnusedLimit | Replaced | Contested)
     }
 }
 

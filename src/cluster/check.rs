@@ -9,8 +9,9 @@ use serde::de::IgnoredAny;
 use super::access::{Google, connect};
 use super::client::Client;
 use super::fault::{Fault, Kind};
-use super::snapshot::{DEPLOYMENTS, HPAS, HPAS_V1, Objects, PODS, REPLICA_SETS};
+use super::snapshot::{DEPLOYMENTS, HPAS, HPAS_V1, OTHERS, Objects, PODS, REPLICA_SETS};
 use super::{ClusterConfig, SnapshotConfig};
+use crate::timeline::reality::Workload;
 
 /// One thing that was tried.
 #[derive(Debug)]
@@ -39,6 +40,17 @@ pub async fn check(google: &Arc<Google>, cluster: &ClusterConfig, config: &Snaps
             tried => tried,
         };
         steps.push(Step { what: "list HPAs", outcome: hpas });
+        for (kind, objects) in &OTHERS {
+            let what = match kind {
+                Workload::StatefulSet => "list StatefulSets",
+                Workload::Rollout => "list Rollouts",
+            };
+            let outcome = match may_list(&client, objects).await {
+                Err(fault) if fault.is(Kind::NotFound) => Ok("not installed".to_owned()),
+                tried => tried,
+            };
+            steps.push(Step { what, outcome });
+        }
         if config.pods {
             steps.push(Step { what: "list pods", outcome: may_list(&client, &PODS).await });
             steps.push(Step { what: "list ReplicaSets", outcome: may_list(&client, &REPLICA_SETS).await });

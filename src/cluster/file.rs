@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::listing::Gathered;
+use crate::timeline::reality::Workload;
 
 /// What such a file is to be made by.
 pub const MADE_BY: &str = "kubectl get deployments,hpa -A -o json";
@@ -122,11 +123,14 @@ fn add(gathered: &mut Gathered, object: Json) -> Result<(), String> {
     let wrong = |error: serde_json::Error| format!("a {kind} with {error}");
     match kind.as_str() {
         "" => return Err("it has no kind".to_owned()),
-        "Deployment" | "HorizontalPodAutoscaler" | "ReplicaSet" | "Pod" if !is_named => {
+        "Deployment" | "HorizontalPodAutoscaler" | "ReplicaSet" | "Pod" | "Rollout" if !is_named => {
             return Err(format!("a {kind} without a namespace or name"));
         }
         "Deployment" => gathered.add_deployment(serde_json::from_value(object).map_err(wrong)?),
         "HorizontalPodAutoscaler" => gathered.add_hpa(serde_json::from_value(object).map_err(wrong)?),
+        "StatefulSet" if !is_named => {}
+        "StatefulSet" => gathered.add_other(Workload::StatefulSet, serde_json::from_value(object).map_err(wrong)?),
+        "Rollout" => gathered.add_other(Workload::Rollout, serde_json::from_value(object).map_err(wrong)?),
         "ReplicaSet" => gathered.add_replica_set(serde_json::from_value(object).map_err(wrong)?),
         "Pod" => gathered.add_pod(&serde_json::from_value(object).map_err(wrong)?),
         _ => {}

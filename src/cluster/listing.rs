@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::Namespaces;
-use super::object::{DeploymentForm, HpaForm, Number, OwnedForm, PodForm};
+use super::object::{DeploymentForm, HpaForm, Number, OwnedForm, PodForm, WorkloadForm};
 use crate::time;
+use crate::timeline::reality::Workload;
 
 /// Everything that was asked of one cluster.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,21 @@ pub struct Listing {
     pub pods: Option<u64>,
     /// How many Deployments have a number that cannot be.
     pub impossible: u64,
+    /// What runs that may be in the place of a Deployment.
+    pub others: Vec<Other>,
+}
+
+/// A workload of another kind that asks for replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// The Deployment in whose place it is, if there is or was one.
+    pub deployment: String,
+    /// What it is.
+    pub kind: Workload,
+    /// `spec.replicas`.
+    pub replicas: i64,
 }
 
 /// One Deployment.
@@ -81,6 +97,7 @@ pub struct Gathered {
     /// Running pods of each ReplicaSet, by its uid.
     running: HashMap<String, i64>,
     pods: Option<u64>,
+    others: Vec<Other>,
 }
 
 impl Gathered {
@@ -100,6 +117,14 @@ impl Gathered {
         };
         let highest = self.maxima.entry((form.metadata.namespace, deployment)).or_insert(max);
         *highest = max.max(*highest);
+    }
+
+    /// One that asks for none is in nobody's place.
+    pub(super) fn add_other(&mut self, kind: Workload, form: WorkloadForm) {
+        let namespace = form.metadata.namespace.clone();
+        if let Some((deployment, replicas)) = form.in_place_of().filter(|(_, replicas)| *replicas > 0) {
+            self.others.push(Other { namespace, deployment, kind, replicas });
+        }
     }
 
     pub(super) fn add_replica_set(&mut self, form: OwnedForm) {
@@ -154,8 +179,9 @@ impl Gathered {
         if let Some([twice, ..]) = deployments.windows(2).find(is_same) {
             return Err(format!("{}/{} is there twice; expected one listing", twice.namespace, twice.name));
         }
-        let Gathered { hpas, pods, impossible, .. } = self;
-        Ok(Listing { at, resource_version, deployments, hpas, pods, impossible })
+        let Gathered { hpas, pods, impossible, mut others, .. } = self;
+        others.retain(|other| namespaces.hold(&other.namespace));
+        Ok(Listing { at, resource_version, deployments, hpas, pods, impossible, others })
     }
 }
 
@@ -177,6 +203,7 @@ impl Gathered {
         self.replica_sets.extend(other.replica_sets);
         self.running.extend(other.running);
         self.pods = self.pods.or(other.pods);
+        self.others.extend(other.others);
         self
     }
 }

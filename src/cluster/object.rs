@@ -196,6 +196,30 @@ impl Target {
     }
 }
 
+/// What may run in the place of a Deployment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WorkloadForm {
+    pub(super) metadata: Metadata,
+    pub(super) spec: WorkloadSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WorkloadSpec {
+    replicas: Number,
+    /// A Rollout may take its pods from a Deployment of another name, which it scales to zero.
+    workload_ref: Target,
+}
+
+impl WorkloadForm {
+    /// The name of the Deployment in whose place it is, and how many it asks for; one, where it does not say.
+    pub(super) fn in_place_of(self) -> Option<(String, i64)> {
+        let replicas = self.spec.replicas.or(1)?;
+        Some((self.spec.workload_ref.deployment().unwrap_or(self.metadata.name), replicas))
+    }
+}
+
 /// An object of which only who controls it is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::fault::{Fault, Kind};
 use super::listing::{Gathered, Listing};
 use super::{Namespaces, SnapshotConfig};
+use crate::timeline::reality::Workload;
 
 /// How often a listing that expires on the way is begun. A page is good for five minutes, so it takes a server that is
 /// compacted all the time.
@@ -40,6 +41,23 @@ pub(super) const HPAS_V1: Objects = Objects { path: "/apis/autoscaling/v1/horizo
 /// There are some of each Deployment, one for each version that it can go back to.
 pub(super) const REPLICA_SETS: Objects =
     Objects { path: "/apis/apps/v1/replicasets", list: "PartialObjectMetadataList", fields: None, only_metadata: true };
+/// What may run in the place of a Deployment.
+pub(super) const OTHERS: [(Workload, Objects); 2] = [
+    (
+        Workload::StatefulSet,
+        Objects { path: "/apis/apps/v1/statefulsets", list: "StatefulSetList", fields: None, only_metadata: false },
+    ),
+    // Where Argo Rollouts is installed.
+    (
+        Workload::Rollout,
+        Objects {
+            path: "/apis/argoproj.io/v1alpha1/rollouts",
+            list: "RolloutList",
+            fields: None,
+            only_metadata: false,
+        },
+    ),
+];
 pub(super) const PODS: Objects = Objects {
     path: "/api/v1/pods",
     list: "PodList",
@@ -59,6 +77,15 @@ pub async fn list(client: &Client, config: &SnapshotConfig, namespaces: &Namespa
         listed => listed,
     };
     gathered = gathered.with(hpas?.gathered);
+    for (kind, objects) in &OTHERS {
+        let add = |gathered: &mut Gathered, form| gathered.add_other(*kind, form);
+        match all(client, objects, size, add).await {
+            Ok(listed) => gathered = gathered.with(listed.gathered),
+            // Nobody runs them, or the grant is of an earlier release: what is not seen proves nothing.
+            Err(fault) if fault.is(Kind::NotFound) || fault.is(Kind::Forbidden) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
     if config.pods {
         let pods = all(client, &PODS, size, |gathered: &mut Gathered, pod| gathered.add_pod(&pod)).await?;
         let replica_sets = all(client, &REPLICA_SETS, size, Gathered::add_replica_set).await?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::cluster::{Listing, Namespaces};
+use crate::cluster::{Listing, Namespaces, Other};
 use crate::id;
 use crate::ped::Cluster;
 use crate::ped::limits::Limits;
 use crate::policy::Scope;
-use crate::store::row::{PodMetrics, Record, Snapshot, SnapshotState};
+use crate::store::row::{PodMetrics, Record, Replaced, Snapshot, SnapshotState};
 use crate::store::{Appended, Store, StoreError};
 
 /// Rows for one append.
@@ -67,6 +67,7 @@ pub async fn record(store: &dyn Store, judging: Judging<'_>, taken: Taken<'_>) -
         hpas: listing.map(|listing| count(listing.hpas)),
         pods: listing.and_then(|listing| listing.pods).map(count),
         impossible: listing.map(|listing| count(listing.impossible)),
+        replacements: listing.and_then(|listing| replacements(judging, taken.cluster, listing)),
         namespaces: (!taken.namespaces.are_all()).then(|| taken.namespaces.to_string()),
         source: taken.source.to_owned(),
     };
@@ -76,6 +77,22 @@ pub async fn record(store: &dyn Store, judging: Judging<'_>, taken: Taken<'_>) -
     let row = Snapshot { finished_at: Utc::now().max(started_at), ..row };
     append(store, vec![Record::Snapshot(Box::new(row.clone()))]).await?;
     Ok(row)
+}
+
+/// What runs in the place of Deployments that have a limit in force.
+fn replacements(Judging { limits, scope }: Judging<'_>, cluster: Cluster<'_>, listing: &Listing) -> Option<String> {
+    let is_limited = |other: &&Other| {
+        scope.holds_object(cluster, &other.namespace, Some(&other.deployment))
+            && limits.at(cluster, &other.namespace, &other.deployment, listing.at).is_some()
+    };
+    let replaced = listing.others.iter().filter(is_limited).map(|other| Replaced {
+        namespace: other.namespace.clone(),
+        deployment: other.deployment.clone(),
+        kind: other.kind,
+        replicas: other.replicas,
+    });
+    let replaced: Vec<Replaced> = replaced.collect();
+    if replaced.is_empty() { None } else { serde_json::to_string(&replaced).ok() }
 }
 
 fn count(number: u64) -> i64 {

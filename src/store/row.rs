@@ -34,7 +34,7 @@ pub use event::ReplicaEvent;
 pub use metrics::PodMetrics;
 pub use object_day::{ObjectDay, Place};
 pub use quarantine::{Quarantine, QuarantineHead, QuarantineKind};
-pub use snapshot::{Snapshot, SnapshotState};
+pub use snapshot::{Replaced, Snapshot, SnapshotState};
 pub use standing::Standing;
 pub use watermark::Watermark;
 

@@ -11,13 +11,15 @@
 //! | it | the same life, ended | an end that did not happen |
 //! | nothing | something | a delete that was missed |
 //!
-//! and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, pods over it.
+//! and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, something else in its place,
+//! pods over it.
 //!
 //! What is found is recorded beside the log's own entries, so each thing is found once, by the first snapshot that shows it.
 
 use chrono::{DateTime, Duration, Utc};
 
 use super::Asked;
+use crate::names::named;
 
 mod contested;
 mod words;
@@ -59,6 +61,25 @@ pub struct Running {
     pub set_by: Option<(String, Option<DateTime<Utc>>)>,
 }
 
+named! {
+    /// What may run in the place of a Deployment: the limit of one sees neither.
+    pub enum Workload {
+        /// Of `apps`.
+        StatefulSet = "StatefulSet",
+        /// Of Argo Rollouts.
+        Rollout = "Rollout",
+    }
+}
+
+/// What runs in the place of a Deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replacement {
+    /// What it is.
+    pub kind: Workload,
+    /// `spec.replicas`.
+    pub replicas: i64,
+}
+
 /// The Deployment of that name, as the log left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -89,6 +110,8 @@ pub struct Circumstances {
     pub had_too_many_pods: bool,
     /// Whether it has been absent for as long as a limit may be without a Deployment.
     pub is_long_absent: bool,
+    /// What runs in its place.
+    pub replaced_by: Option<Replacement>,
 }
 
 /// What one Deployment comes to.
@@ -119,6 +142,8 @@ pub enum Finding {
     Unregistered,
     /// A limit is in force for what is not there.
     UnusedLimit,
+    /// A limit is in force for what is not there or asks for nothing, and something else runs in its place.
+    Replaced(Replacement),
 }
 
 impl Finding {
@@ -140,11 +165,12 @@ pub fn has_too_many_pods(running: &Running, limit: Option<i64>) -> bool {
 
 /// Holds one Deployment of a complete snapshot (`None`: it is not there) against what the log says of its name.
 pub fn compare(running: Option<&Running>, told: Option<&Told>, circumstances: &Circumstances) -> Vec<Finding> {
+    let replaced = circumstances.replaced_by.filter(|_| circumstances.limit.is_some()).map(Finding::Replaced);
     let Some(running) = running else {
         let is_missed = told.is_some_and(|told| told.asked != Asked::Nothing);
         let is_unused = circumstances.limit.is_some() && circumstances.is_long_absent;
-        let findings = [is_missed.then_some(Finding::MissedDelete), is_unused.then_some(Finding::UnusedLimit)];
-        return findings.into_iter().flatten().collect();
+        let unused = replaced.or(is_unused.then_some(Finding::UnusedLimit));
+        return [is_missed.then_some(Finding::MissedDelete), unused].into_iter().flatten().collect();
     };
     let mut findings: Vec<Finding> = against_the_log(running, told, circumstances).into_iter().collect();
     let Circumstances { limit, is_told_over, is_told_unregistered, had_too_many_pods, .. } = *circumstances;
@@ -156,6 +182,8 @@ pub fn compare(running: Option<&Running>, told: Option<&Told>, circumstances: &C
     if had_too_many_pods && has_too_many_pods(running, limit) {
         findings.push(Finding::TooManyPods);
     }
+    // A Rollout that refers to a Deployment scales that to zero; beside one that runs, it is another workload.
+    findings.extend(replaced.filter(|_| running.replicas == Some(0)));
     findings
 }
 
@@ -211,6 +239,8 @@ mod tests {
         };
         (running, told, Circumstances { logged_since: Some(at(10)), limit: Some(4), ..Circumstances::default() })
     }
+
+    const STATEFUL: Replacement = Replacement { kind: Workload::StatefulSet, replicas: 5 };
 
     /// What another situation than the usual one comes to: `None` for what is not there, or not told.
     type Changed = fn(&mut Option<Running>, &mut Option<Told>, &mut Circumstances);
@@ -316,6 +346,35 @@ mod tests {
                 },
                 &[],
             ),
+            (
+                "something else in its place",
+                |runs, told, around| {
+                    (*runs, *told, around.is_long_absent, around.replaced_by) = (None, None, true, Some(STATEFUL));
+                },
+                &[Replaced(STATEFUL)],
+            ),
+            (
+                "something else in its place, since the log went on without it",
+                |runs, _, around| (*runs, around.replaced_by) = (None, Some(STATEFUL)),
+                &[MissedDelete, Replaced(STATEFUL)],
+            ),
+            (
+                "something else in its place, which has no limit",
+                |runs, told, around| {
+                    (*runs, *told, around.limit, around.replaced_by) = (None, None, None, Some(STATEFUL));
+                },
+                &[],
+            ),
+            (
+                "scaled to zero, and something else in its place",
+                |runs, told, around| {
+                    set(runs, |runs| runs.replicas = Some(0));
+                    set(told, |told| told.asked = Asked::Number(0));
+                    around.replaced_by = Some(STATEFUL);
+                },
+                &[Replaced(STATEFUL)],
+            ),
+            ("something else of its name beside it", |_, _, around| around.replaced_by = Some(STATEFUL), &[]),
             ("no limit", |_, _, around| around.limit = None, &[Unregistered]),
             ("no limit, told", |_, _, around| (around.limit, around.is_told_unregistered) = (None, true), &[]),
             (

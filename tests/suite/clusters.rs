@@ -21,6 +21,7 @@ mod api;
 mod canary;
 mod google;
 mod large;
+mod replaced;
 mod watch;
 
 /// A folder with a configuration and a store.
@@ -225,6 +226,8 @@ fn the_shipped_role_is_enough_and_no_more() {
         "reach it",
         "list Deployments",
         "list HPAs",
+        "list StatefulSets",
+        "list Rollouts",
         "list pods",
         "list ReplicaSets",
         "its name in the audit log",
@@ -234,7 +237,8 @@ fn the_shipped_role_is_enough_and_no_more() {
     for (method, path) in [
         ("GET", "/api/v1/secrets"),
         ("GET", "/api/v1/namespaces/default/configmaps"),
-        ("GET", "/apis/apps/v1/statefulsets"),
+        ("GET", "/apis/apps/v1/daemonsets"),
+        ("GET", "/apis/apps/v1/namespaces/default/statefulsets/x"),
         ("DELETE", "/apis/apps/v1/namespaces/default/deployments/x"),
     ] {
         assert_eq!(block_on(api.status_for("pedwatch", method, path)), 403, "{method} {path}");

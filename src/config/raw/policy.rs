@@ -99,6 +99,7 @@ pub(super) struct RawRules {
     sink_broken: RawRule,
     running_over: RawRule,
     unused_limit: RawRule,
+    replaced: RawRule,
     contested: RawRule,
 }
 
@@ -118,6 +119,7 @@ impl Default for RawRules {
             sink_broken: on(Severity::Critical),
             running_over: on(Severity::Info),
             unused_limit: on(Severity::Info),
+            replaced: on(Severity::Warning),
             contested: on(Severity::Info),
         }
     }
@@ -138,6 +140,7 @@ impl RawRules {
             AlertType::SinkBroken => &self.sink_broken,
             AlertType::RunningOver => &self.running_over,
             AlertType::UnusedLimit => &self.unused_limit,
+            AlertType::Replaced => &self.replaced,
             AlertType::Contested => &self.contested,
         };
         rule.severity.filter(|_| rule.enabled == Some(true))

@@ -8,10 +8,10 @@ use super::Rules;
 use crate::cluster::Namespaces;
 use crate::ped::limits::{Limit, Limits};
 use crate::store::query::reality::{self, Logged, Raised};
-use crate::store::row::{PodMetrics, Snapshot};
+use crate::store::row::{PodMetrics, Replaced, Snapshot};
 use crate::store::{Store, StoreError};
 use crate::timeline::Asked;
-use crate::timeline::reality::{Circumstances, Finding, Running, Told, compare, has_too_many_pods};
+use crate::timeline::reality::{Circumstances, Finding, Replacement, Running, Told, compare, has_too_many_pods};
 
 /// Namespace and name of a Deployment.
 pub(super) type Key<'k> = (&'k str, &'k str);
@@ -37,6 +37,8 @@ pub(super) struct Known<'k> {
     logged_since: Option<DateTime<Utc>>,
     /// Since when it would have been seen that something is not there.
     watched_since: Option<DateTime<Utc>>,
+    /// What ran in the place of Deployments.
+    replaced: Vec<Replaced>,
     /// What ran lately, in whichever cluster.
     ran: HashSet<(String, String)>,
     /// What earlier comparisons raised.
@@ -59,6 +61,7 @@ pub(super) struct Sides<'k> {
     before: HashMap<Key<'k>, Running>,
     told: HashMap<Key<'k>, Told>,
     told_around: Vec<HashMap<Key<'k>, Told>>,
+    replaced: HashMap<Key<'k>, Replacement>,
 }
 
 impl<'k> Known<'k> {
@@ -84,6 +87,7 @@ impl<'k> Known<'k> {
             snapshot,
             limits,
             rows: reality::listed(store, snapshot).await?,
+            replaced: snapshot.replacements(),
             logged: reality::logged(store, cluster, at).await?,
             logged_around: Vec::new(),
             raised: reality::raised(store, cluster, (at - TOLD_WITHIN, at)).await?,
@@ -112,6 +116,11 @@ impl<'k> Known<'k> {
             before: before.map(|row| (key(row), running(row))).collect(),
             told: by_deployment(&self.logged),
             told_around: self.logged_around.iter().map(|logged| by_deployment(logged)).collect(),
+            replaced: self
+                .replaced
+                .iter()
+                .map(|one| ((one.namespace.as_str(), one.deployment.as_str()), one.by()))
+                .collect(),
         }
     }
 
@@ -140,7 +149,8 @@ impl<'k> Known<'k> {
         let (running, before) = (sides.running.get(&key), sides.before.get(&key));
         let by = |told: &HashMap<Key<'_>, Told>| {
             let told = told.get(&key);
-            compare(running, told, &self.circumstances(key, told, before.zip(running)))
+            let circumstances = self.circumstances(key, told, before.zip(running));
+            compare(running, told, &Circumstances { replaced_by: sides.replaced.get(&key).copied(), ..circumstances })
         };
         let findings = by(&sides.told);
         let misses = |findings: &Vec<Finding>| findings.iter().any(|finding| finding.is_missed_write());
@@ -162,6 +172,7 @@ impl<'k> Known<'k> {
             is_told_unregistered: number.is_some(),
             had_too_many_pods: before.is_some_and(|before| has_too_many_pods(before, limit_before)),
             is_long_absent: self.is_long_absent(key, told),
+            replaced_by: None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::policy::{AlertType, Severity};
 use crate::store::query::reality::Raised;
 use crate::store::reach::day;
 use crate::store::row::{AlertLog, ReplicaEvent, alert_id, written};
-use crate::timeline::reality::{Finding, sentence};
+use crate::timeline::reality::{Finding, Running, sentence};
 
 /// So many Deployments are named where a sink is broken.
 const NAMED: usize = 5;
@@ -57,6 +57,9 @@ impl Known<'_> {
             (Finding::UnusedLimit, Some(limit)) => {
                 (id(&[alert_type.as_str(), namespace, name, "", &limit.limit_id]), None)
             }
+            (Finding::Replaced(by), Some(limit)) => {
+                (id(&[alert_type.as_str(), namespace, name, &cluster, by.kind.as_str(), &limit.limit_id]), None)
+            }
             // For as long as it is this object under this limit.
             (Finding::TooManyPods, Some(limit)) => {
                 let uid = running.and_then(|running| running.uid.as_deref()).unwrap_or_default();
@@ -68,7 +71,7 @@ impl Known<'_> {
         Some(AlertLog {
             namespace: namespace.to_owned(),
             deployment_name: Some(name.to_owned()),
-            replicas: running.and_then(|running| running.replicas),
+            replicas: asked(finding, running),
             limit_max_replicas: max,
             limit_initial_max_replicas: limit.map(|limit| limit.initial_max_replicas),
             limit_id: limit.map(|limit| limit.limit_id.clone()),
@@ -137,6 +140,14 @@ impl Known<'_> {
             cluster_name: self.snapshot.cluster_name.clone(),
             ..AlertLog::compared(alert_type, severity, alert_id, message, now)
         }
+    }
+}
+
+/// How many are asked for: by the Deployment, or by what is in its place.
+fn asked(finding: Finding, running: Option<&Running>) -> Option<i64> {
+    match finding {
+        Finding::Replaced(by) => Some(by.replicas),
+        _ => running.and_then(|running| running.replicas),
     }
 }
 

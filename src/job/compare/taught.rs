@@ -22,7 +22,8 @@ const METHOD: &str = "pedwatch.deployments.status.snapshot";
 
 /// Whether something about the object is news to the log.
 fn is_news(finding: &Finding) -> bool {
-    !matches!(finding, Finding::OverLimit | Finding::TooManyPods | Finding::Unregistered | Finding::UnusedLimit)
+    use Finding::{OverLimit, Replaced, TooManyPods, Unregistered, UnusedLimit};
+    !matches!(finding, OverLimit | TooManyPods | Unregistered | UnusedLimit | Replaced(_))
 }
 
 impl Known<'_> {

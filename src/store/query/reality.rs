@@ -176,7 +176,7 @@ pub async fn raised(
     let (of_cluster, mut parameters) = of_cluster(cluster);
     parameters.extend(times(&[("raised_from", from), ("raised_through", to)]));
     let rest = format!(
-        "WHERE event_id IS NULL AND (alert_type IN ('unused_limit', 'running_over') \
+        "WHERE event_id IS NULL AND (alert_type IN ('unused_limit', 'running_over', 'replaced') \
          OR alert_time >= @raised_from AND alert_time <= @raised_through AND {of_cluster})"
     );
     Ok(store.fetch(&select::<Raised>("alert_log", &rest, parameters)).await?.read())

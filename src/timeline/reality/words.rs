@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{Finding, Running};
+use super::{Finding, Replacement, Running};
 use crate::policy::{AlertType, Severity};
 
 impl Finding {
@@ -16,6 +16,7 @@ impl Finding {
             Finding::TooManyPods => Some(AlertType::RunningOver),
             Finding::Unregistered => Some(AlertType::Unregistered),
             Finding::UnusedLimit => Some(AlertType::UnusedLimit),
+            Finding::Replaced(_) => Some(AlertType::Replaced),
         }
     }
 
@@ -56,6 +57,9 @@ pub fn sentence(what: &str, finding: Finding, running: Option<&Running>, limit: 
             format!("{what} has {pods} pods in two snapshots running, more than its limit of {max} and a rollout allow")
         }
         Finding::Unregistered => format!("{what} asks for {asked}, but no PED was in force for it"),
+        Finding::Replaced(Replacement { kind, replicas }) => format!(
+            "a {kind} runs in the place of the Deployment {what} and asks for {replicas}: the limit of {max} sees Deployments alone"
+        ),
         Finding::UnusedLimit => format!("a PED allows {what} up to {max} replicas, and there is no such Deployment"),
     }
 }
