@@ -10,6 +10,7 @@
 //! arrived. Nothing is lost, and nobody waits for a receiver.
 
 pub mod channel;
+pub mod digest;
 pub mod ledger;
 pub mod matcher;
 pub mod message;

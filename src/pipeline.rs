@@ -22,6 +22,8 @@ pub mod again;
 pub mod canary;
 pub mod chunk;
 pub mod consumer;
+mod cost;
+mod digests;
 pub mod incidents;
 pub mod message;
 pub mod quarantine;

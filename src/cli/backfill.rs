@@ -8,7 +8,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 
 use super::filter::Narrow;
-use super::replay::{Progress, Recording, Run};
+use super::replay::{Progress, Recording};
 use super::table::Screen;
 use super::{Usage, check_span, parse_time, report};
 use crate::config::Config;
@@ -93,8 +93,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let progress = Arc::new(Progress::new(seconds(question.from, question.to), SECONDS));
     progress.advance(seconds(question.from, begin));
     let entries = Entries::new(api, &config.backfill, question, begin, advance(&progress, begin));
-    let Run { store, pipeline, now, .. } = &run;
-    let Backfilled { mut replayed, through } = backfill(entries, Arc::clone(pipeline), &**store, *now).await?;
+    let Backfilled { mut replayed, through } = backfill(entries, run.recorder()).await?;
     progress.finish();
     replayed.unread = replayed.unread.map(|error| {
         error.context(format!("not all was read; go on with --from {} --to {}", id::time(through), id::time(args.to)))

@@ -4,9 +4,9 @@ use anyhow::Result;
 use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
-use crate::billing::{Basis, Price, Prices};
+use crate::billing::cost::written;
+use crate::billing::{Price, Prices};
 use crate::job::cost::{Added, Changed, added};
-use crate::names::Named;
 use crate::store::Store;
 use crate::store::row::{self, Change, RaisedAlert, Row};
 
@@ -53,26 +53,16 @@ impl<'c> Costing<'c> {
 
     /// For people: by the basis that is charged, and by others where they say otherwise.
     pub(super) fn cell(&self, row: &impl Caused) -> String {
-        let written = || {
+        let told = || {
             let changed = row.changed()?;
             let price = self.price(&changed)?;
             let costs = self.added.by(&changed, self.prices);
-            let by: Vec<(Basis, Decimal)> = Basis::ALL.iter().copied().zip(costs).collect();
-            let charged = by.iter().find(|(basis, _)| *basis == price.basis)?.1;
-            let others = by.iter().filter(|(basis, cost)| *basis != price.basis && *cost != charged);
-            let others: Vec<(String, &str)> =
-                others.map(|(basis, cost)| (price.written(*cost), basis.as_str())).collect();
-            let others: Vec<String> = others
-                .chunk_by(|(one, _), (other, _)| one == other)
-                .filter_map(|same| {
-                    let by: Vec<&str> = same.iter().map(|(_, basis)| *basis).collect();
-                    Some(format!("{} by {}", same.first()?.0, by.join(" and ")))
-                })
-                .collect();
-            let charged = format!("{} {}", price.written(charged), price.currency);
-            Some(if others.is_empty() { charged } else { format!("{charged} ({})", others.join(", ")) })
+            Some(
+                written(price, &costs)
+                    .unwrap_or_else(|| format!("{} {}", price.written(Decimal::ZERO), price.currency)),
+            )
         };
-        written().unwrap_or_default()
+        told().unwrap_or_default()
     }
 
     /// For programs: the row, and what it adds by each basis.

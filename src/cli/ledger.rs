@@ -30,7 +30,7 @@ async fn open(config: &Config, channels: Result<Channels, Vec<String>>) -> Resul
     let Some(ledger) = open_ledger(config, Access::OrNew).await? else { return Ok(None) };
     let channels = channels.map_err(refused)?;
     let (settings, give_up_after) = (config.notify.settings, config.notify.give_up_after);
-    Ok(Some(Arc::new(Telling::new(ledger, channels, settings, give_up_after))))
+    Ok(Some(Arc::new(Telling::new(ledger, channels, settings, give_up_after, config.prices.clone()))))
 }
 
 /// As [`open_telling`], for commands that make no sense without.
@@ -87,6 +87,6 @@ async fn open_ledger(config: &Config, access: Access) -> Result<Option<Arc<dyn L
     }))
 }
 
-fn no_ledger() -> anyhow::Error {
+pub(super) fn no_ledger() -> anyhow::Error {
     Usage("no ledger; expected notify.ledger in the configuration".to_owned()).into()
 }

@@ -12,6 +12,7 @@ use super::table::{Column, Screen, Table, by_severity};
 use super::{Access, Format, RowsFormat, Usage, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
+use crate::incident::{Deployment, Kind, Reason};
 use crate::job::notify::{LOOK_EVERY, Sent, send_due, send_on};
 use crate::notify::ledger::Wanted;
 use crate::notify::message::{Message, sample};
@@ -164,7 +165,8 @@ async fn test(name: &str, to: Vec<String>, config: &Config) -> Result<ExitCode> 
             Usage(format!("{name} tells whom a PED names; expected --to with an address to try it with")).into()
         );
     }
-    let notice = Notice::addressed(&step, &deployment, Addressed { receiver: name.to_owned(), to, body }, now);
+    let addressed = Addressed { receiver: name.to_owned(), to, body, instead: None };
+    let notice = Notice::addressed(&step, &deployment, addressed, now);
     match channel.receiver().send(&notice, &[], now).await {
         Outcome::Sent { .. } => report::text("sent\n")?,
         Outcome::Refused { why } => bail!("{name} refuses it: {why}"),
@@ -248,8 +250,14 @@ pub(super) fn notices_table(notices: &[Notice]) -> Table {
             report::short(*created_at),
             receiver.clone(),
             content.severity.to_string(),
-            format!("{} {}", content.kind, content.rule),
-            format!("{}/{}", content.deployment.namespace, content.deployment.name),
+            match content.reason {
+                Reason::Storm | Reason::Daily => format!("{} of {}", content.kind, content.value.unwrap_or_default()),
+                _ => format!("{} {}", content.kind, content.rule),
+            },
+            match content.kind {
+                Kind::Digest if content.deployment == Deployment::default() => String::new(),
+                _ => format!("{}/{}", content.deployment.namespace, content.deployment.name),
+            },
             progress.state.to_string(),
             progress.attempts.to_string(),
             when(progress.due_at),

@@ -12,9 +12,10 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cost::Costing;
+use super::ledger::{no_ledger, open_noting};
 use super::snapshot::SnapshotFile;
 use super::table::Screen;
-use super::{Access, Format, PedPath, hint, open_store, peds_to_register, report, stdin_once};
+use super::{Access, Format, PedPath, Usage, hint, open_store, peds_to_register, report, stdin_once};
 use crate::audit::Ignored;
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
@@ -26,8 +27,9 @@ use crate::ped::limits::Limits;
 use crate::ped::version::{Addition, Version};
 use crate::pipeline::again::judge_again;
 use crate::pipeline::chunk::Chunk;
+use crate::pipeline::incidents::Telling;
 use crate::pipeline::register::register;
-use crate::pipeline::replay::{Replayed, replay};
+use crate::pipeline::replay::{Recorder, Replayed, replay};
 use crate::pipeline::{Pipeline, Tally};
 use crate::policy::{AlertType, Severity};
 use crate::source::files;
@@ -69,6 +71,9 @@ pub(super) struct Recording {
     /// something is quarantined; both, with a comma
     #[arg(long, value_name = "SEVERITY|quarantined", value_delimiter = ',')]
     fail_on: Vec<FailOn>,
+    /// Tell whom it concerns of what is open by the newest entries; without it, nobody is told. serve, pull or notify sends it
+    #[arg(long)]
+    notify: bool,
     /// Show changes of what is out of scope too ([scope] in the configuration)
     #[arg(long)]
     out_of_scope: bool,
@@ -77,8 +82,9 @@ pub(super) struct Recording {
 /// What entries are recorded into.
 pub(super) struct Run {
     pub(super) store: Arc<dyn Store>,
-    pub(super) pipeline: Arc<Pipeline>,
-    pub(super) now: DateTime<Utc>,
+    pipeline: Arc<Pipeline>,
+    telling: Option<Arc<Telling>>,
+    now: DateTime<Utc>,
     begun: Instant,
     /// What it registered first.
     versions: Vec<Version>,
@@ -118,8 +124,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let size_bytes = files::size_bytes(&files);
     let progress = Progress::new(size_bytes, if size_bytes == 0 { BYTES_OF_MANY } else { BYTES });
     let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);
-    let replayed =
-        replay(read, Arc::clone(&run.pipeline), &*run.store, run.now, |bytes| progress.advance(bytes)).await?;
+    let replayed = replay(read, run.recorder(), |bytes| progress.advance(bytes)).await?;
     progress.finish();
     args.recording.finish(&run, replayed, false, config, screen).await
 }
@@ -134,6 +139,8 @@ impl Recording {
     pub(super) async fn begin(&self, config: &Config) -> Result<Run> {
         let (begun, now) = (Instant::now(), Utc::now());
         let mut registrations = peds_to_register(&self.ped, config, now)?;
+        // Before anything is stored: what cannot be told is to be known first.
+        let telling = self.telling(config).await?;
         let clusters = self.snapshot.iter().map(|file| file.read(config)).collect::<Result<Vec<_>>>()?;
         let store: Arc<dyn Store> = match open_store(self.store.clone(), config, Access::OrNew).await? {
             Some(store) => store,
@@ -156,9 +163,21 @@ impl Recording {
             snapshots.push(cluster.record(&*store, judging).await?);
         }
         snapshots.sort_by_key(|snapshot| snapshot.started_at);
-        let pipeline = Arc::new(Pipeline::new(config.policy.clone(), limits));
+        let pipeline = Pipeline::new(config.policy.clone(), limits);
+        let pipeline = Arc::new(if telling.is_some() { pipeline.followed() } else { pipeline });
         let versions = registered.additions.iter().flat_map(Addition::versions).cloned().collect();
-        Ok(Run { store, pipeline, now, begun, versions, snapshots, has_limits })
+        Ok(Run { store, pipeline, telling, now, begun, versions, snapshots, has_limits })
+    }
+
+    /// Whom to tell, where somebody is to be told.
+    async fn telling(&self, config: &Config) -> Result<Option<Arc<Telling>>> {
+        if !self.notify {
+            return Ok(None);
+        }
+        if self.store.is_none() && config.store.is_none() {
+            return Err(Usage("--notify tells of what is kept; expected --store, or store.url".to_owned()).into());
+        }
+        open_noting(config).await?.ok_or_else(no_ledger).map(Some)
     }
 
     /// Reports what was recorded, and tells what to exit with. A span of time may hold nothing; a file is expected to.
@@ -192,6 +211,12 @@ impl Recording {
 }
 
 impl Run {
+    /// How entries are recorded.
+    pub(super) fn recorder(&self) -> Recorder<'_> {
+        let Run { store, pipeline, telling, now, .. } = self;
+        Recorder { pipeline, store: &**store, telling: telling.as_deref(), now: *now }
+    }
+
     /// Holds what it recorded of clusters against the log. What that raises and teaches is about the run too.
     async fn compare(&self, config: &Config, tally: &mut Tally) -> Result<()> {
         let rules = Rules { policy: &config.policy, thresholds: config.thresholds };

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::ledger::open_telling;
 use super::{Access, Usage, no_store, open_counted_store};
 use crate::config::{Config, ConsumerConfig, STORE_URL, StoreUrl};
-use crate::job::notify::{LOOK_EVERY, send_on};
+use crate::job::notify::{LOOK_EVERY, observe, send_on};
 use crate::pipeline::consumer::Consumer;
 use crate::pipeline::incidents::Telling;
 use crate::source::health::{self, Health};
@@ -20,6 +20,9 @@ use crate::source::{pull as puller, push};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::steady::Steady;
+
+/// How often what waits in the ledger is counted: in Firestore each time is three reads.
+const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -132,6 +135,7 @@ impl Start {
         tokio::spawn(refresh(Arc::clone(&consumer), limits_refresh * 3 / 4));
         if let Some(telling) = telling {
             tokio::spawn(step_due(Arc::clone(&consumer)));
+            tokio::spawn(observe_on(Arc::clone(&telling), self.metrics.clone()));
             self.sending = Some(tokio::spawn(send_on(telling, self.metrics.clone(), self.shutdown.watch())));
         }
         tokio::spawn(hurry(Arc::clone(&consumer), self.shutdown.clone()));
@@ -171,6 +175,18 @@ async fn step_due(consumer: Arc<Consumer>) {
                     tracing::warn!(%error, times, "what is due cannot be told; it is tried again");
                 }
             }
+        }
+    }
+}
+
+/// Keeps what metrics say of the ledger. Where it cannot be read, they stay as they are.
+async fn observe_on(telling: Arc<Telling>, metrics: Metrics) {
+    let mut ticks = tokio::time::interval(OBSERVE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = observe(&telling, &metrics).await {
+            tracing::debug!(%error, "the ledger cannot be observed");
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::names::{self, Named};
 use crate::policy::{AlertType, Severity};
 
 /// Which Deployment it is, of all clusters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Deployment {
     /// Google Cloud project of the cluster; may be empty.
     pub project: String,

@@ -9,7 +9,7 @@ use super::order::{Says, Sighting};
 use super::step::{Context, Kind, Reason, Step};
 use crate::id;
 use crate::names::{self, Named};
-use crate::policy::AlertType;
+use crate::policy::{AlertType, Severity};
 
 /// What was told of a rule without an end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,21 +50,35 @@ fn step(document: &mut Document, rule: AlertType, news: &Sighting, context: &Con
     let known = document.once.iter_mut().find(|once| once.rule == rule);
     if let Some(once) = known.filter(|once| context.now - once.told_at < context.settings.suppress) {
         once.suppressed = once.suppressed.saturating_add(1);
-        return None;
+        let since = id::time(once.told_at);
+        // A line of the next digest, however often it holds meanwhile.
+        return (once.suppressed == 1)
+            .then(|| made(document, (rule, severity), (Kind::Digest, since), news, context, None));
     }
     let silence = context.silence(rule, severity);
     if silence.is_none() {
         document.once.retain(|once| once.rule != rule);
         document.once.push(Once { rule, told_at: context.now, suppressed: 0 });
     }
+    Some(made(document, (rule, severity), (Kind::Once, id::time(context.now)), news, context, silence))
+}
+
+fn made(
+    document: &Document,
+    (rule, severity): (AlertType, Severity),
+    (kind, step_value): (Kind, String),
+    news: &Sighting,
+    context: &Context<'_>,
+    silence: Option<&str>,
+) -> Step {
     let previous = document.own.standing(None).and_then(|standing| standing.previous);
-    Some(Step {
+    Step {
         incident_id: document.deployment.id_under(rule, &[&news.state.write_id]),
         rule,
         severity,
-        kind: Kind::Once,
+        kind,
         reason: Reason::Written,
-        step_value: id::time(context.now),
+        step_value,
         seq: 0,
         began_at: news.state.place.time,
         ended_at: None,
@@ -79,5 +93,5 @@ fn step(document: &mut Document, rule: AlertType, news: &Sighting, context: &Con
         highest: None,
         standing: Some(Standing { set_by: news.state.clone(), since: news.state.place.time, previous }),
         silenced_by: silence.map(str::to_owned),
-    })
+    }
 }

@@ -145,6 +145,10 @@ named! {
         StillOpen = "still_open",
         /// Somebody wrote something.
         Written = "written",
+        /// So much was to be told at once that one message tells it.
+        Storm = "storm",
+        /// It is the time of the day for it.
+        Daily = "daily",
     }
 }
 

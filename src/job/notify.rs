@@ -9,9 +9,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::incident::Deployment;
 use crate::notify::channel::Channel;
-use crate::notify::ledger::LedgerError;
-use crate::notify::notice::Outcome;
+use crate::notify::digest;
+use crate::notify::ledger::{LedgerError, Wanted};
+use crate::notify::notice::{Notice, Outcome, State};
+use crate::notify::sender::Sender;
 use crate::pipeline::incidents::Telling;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::steady::Steady;
@@ -45,19 +48,26 @@ pub async fn send_due(telling: &Telling) -> Result<Vec<Sent>, LedgerError> {
 async fn send_all(telling: &Telling, channel: &Channel, owner: &str) -> Result<Sent, LedgerError> {
     let sender = channel.sender(&telling.ledger, owner, telling.give_up_after);
     let mut sent = Sent { receiver: channel.name.clone(), ..Sent::default() };
-    while let Some((_, outcome)) = sender.send_one(Utc::now).await? {
-        match outcome {
-            Outcome::Sent { .. } => sent.sent += 1,
-            // Who cannot be told now is told by the next run: this one ends.
-            Outcome::Later { .. } => {
-                sent.later += 1;
-                break;
+    loop {
+        let due = digest::gather(&*telling.ledger, &telling.channels, channel, Utc::now()).await?;
+        let before = sent.clone();
+        for _ in 0..due {
+            let Some((_, outcome)) = sender.send_one(Utc::now).await? else { break };
+            match outcome {
+                Outcome::Sent { .. } => sent.sent += 1,
+                // Who cannot be told now is told by the next run: this one ends.
+                Outcome::Later { .. } => {
+                    sent.later += 1;
+                    return Ok(sent);
+                }
+                Outcome::Refused { .. } => sent.refused += 1,
             }
-            Outcome::Refused { .. } => sent.refused += 1,
+            sleep(channel.pace).await;
         }
-        sleep(channel.pace).await;
+        if sent == before {
+            return Ok(sent);
+        }
     }
-    Ok(sent)
 }
 
 /// Sends what is due and what will be, to everybody, until it is time to stop; what is being sent then is finished.
@@ -79,10 +89,10 @@ async fn send_to(
 ) {
     let Some(channel) = telling.channels.iter().nth(channel) else { return };
     let sender = channel.sender(&telling.ledger, &owner, telling.give_up_after);
-    let (mut news, trouble) = (telling.news(), Steady::default());
+    let (mut news, trouble, mut due) = (telling.news(), Steady::default(), 0);
     while !*stop.borrow() {
         news.mark_unchanged();
-        let sent = sender.send_one(Utc::now).await;
+        let sent = send_next(&telling, channel, &sender, &mut due).await;
         if let Ok(Some((_, outcome))) = &sent {
             metrics.notice(&channel.name, outcome.name());
         }
@@ -101,6 +111,35 @@ async fn send_to(
             Err(_) => tokio::select! { () = sleep(LOOK_EVERY) => {}, _ = stopped => {} },
         }
     }
+}
+
+/// Notes since when somebody waits to be told, and of how many Deployments something is open.
+///
+/// # Errors
+/// [`LedgerError`] when the ledger cannot be read.
+pub async fn observe(telling: &Telling, metrics: &Metrics) -> Result<(), LedgerError> {
+    let mut oldest = None;
+    for state in [State::Pending, State::Sending] {
+        let first = telling.ledger.notices(Wanted::State(state), 1).await?.into_iter().next();
+        oldest = oldest.into_iter().chain(first.map(|notice| notice.created_at)).min();
+    }
+    metrics.untold(oldest, telling.ledger.count_open(&Deployment::open_anywhere()).await?);
+    Ok(())
+}
+
+/// Sends one notice of those that are due. When all that were due are sent, it is looked again how many are.
+async fn send_next(
+    telling: &Telling,
+    channel: &Channel,
+    sender: &Sender,
+    due: &mut usize,
+) -> Result<Option<(Notice, Outcome)>, LedgerError> {
+    if *due == 0 {
+        *due = digest::gather(&*telling.ledger, &telling.channels, channel, Utc::now()).await?;
+    }
+    let sent = if *due == 0 { None } else { sender.send_one(Utc::now).await? };
+    *due = if sent.is_some() { *due - 1 } else { 0 };
+    Ok(sent)
 }
 
 /// A name that no other has who lives at once.

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Duration, NaiveTime, Utc};
 use chrono_tz::Tz;
 use lettre::message::Mailbox;
 
+use super::digest::{self, Digest};
 use super::ledger::Ledger;
 use super::matcher::About;
 use super::message::Message;
@@ -62,6 +63,8 @@ pub struct NotifyConfig {
     pub settings: Settings,
     /// How long after it was made a notice fails that cannot be sent.
     pub give_up_after: Duration,
+    /// More notices than so many that are due at once for people are one digest; 0: never.
+    pub digest_above: usize,
     /// By their names.
     pub receivers: Vec<ReceiverConfig>,
     /// Who is told of what.
@@ -81,6 +84,8 @@ pub struct ReceiverConfig {
     pub recovered: bool,
     /// The receiver that is told instead, where this one has nobody to tell, or what it was to be told has failed.
     pub fallback: Option<String>,
+    /// At what time of the day it gets a digest.
+    pub digest_at: Option<NaiveTime>,
 }
 
 /// Where a receiver is, and what lets us in.
@@ -175,6 +180,9 @@ pub struct Channel {
     words: Words,
     recovered: bool,
     reaches: Reaches,
+    digest_at: Option<NaiveTime>,
+    /// Whether people read it as it is, and many messages at once are a burden.
+    is_read_by_people: bool,
 }
 
 /// Whom a channel reaches.
@@ -212,6 +220,9 @@ enum Words {
 
 /// All channels, and the routes to them.
 pub struct Channels {
+    /// See [`NotifyConfig::digest_above`].
+    pub digest_above: usize,
+    timezone: Tz,
     channels: Vec<Channel>,
     routes: Routes,
 }
@@ -245,7 +256,9 @@ impl Channels {
                 Err((key, why)) => faults.push(format!("receivers.{}.{key}: {why}", receiver.name)),
             }
         }
-        if faults.is_empty() { Ok(Channels { channels, routes: config.routes.clone() }) } else { Err(faults) }
+        let NotifyConfig { digest_above, timezone, routes, .. } = config;
+        let channels = Channels { digest_above: *digest_above, timezone: *timezone, channels, routes: routes.clone() };
+        if faults.is_empty() { Ok(channels) } else { Err(faults) }
     }
 
     /// Each of them.
@@ -263,10 +276,16 @@ impl Channels {
         self.iter().find(|channel| channel.name == name)
     }
 
-    /// Whom something is told, where, and in which words. What healed before it was told is a line in a digest, and no message.
+    /// Whether somebody is told something now: then it is worth to find out more.
+    pub fn is_told(&self, about: &About<'_>, contacts: &Contacts, kind: Kind) -> bool {
+        let names = self.routes.receivers(about);
+        kind != Kind::Digest && names.into_iter().any(|name| self.reached(name, contacts).is_some())
+    }
+
+    /// Whom something is told, where, and in which words. What is a line in a digest is collected for those who get one.
     pub fn addressed(&self, about: &About<'_>, contacts: &Contacts, message: &Message) -> Vec<Addressed> {
         let hears = |channel: &Channel| match message.kind {
-            Kind::Digest => false,
+            Kind::Digest => channel.digest_at.is_some(),
             Kind::Recovered => channel.recovered,
             _ => true,
         };
@@ -276,10 +295,42 @@ impl Channels {
                 continue;
             };
             if addressed.iter().all(|known| known.receiver != channel.name) {
-                addressed.push(Addressed { receiver: channel.name.clone(), to, body: channel.say(message) });
+                let instead = self.instead(channel, contacts, &|channel| channel.say(message));
+                addressed.push(Addressed { receiver: channel.name.clone(), to, body: channel.say(message), instead });
+            }
+        }
+        let names: Vec<String> = addressed.iter().map(|addressed| addressed.receiver.clone()).collect();
+        // Who is told anyway stands in for nobody.
+        for addressed in &mut addressed {
+            while let Some(next) = addressed.instead.take_if(|instead| names.contains(&instead.receiver)) {
+                addressed.instead = next.instead;
             }
         }
         addressed
+    }
+
+    /// Who is told should a channel not be, with who is told should that one not be.
+    fn instead(
+        &self,
+        channel: &Channel,
+        contacts: &Contacts,
+        say: &dyn Fn(&Channel) -> String,
+    ) -> Option<Box<Addressed>> {
+        let (next, to) = self.reached(channel.fallback.as_deref()?, contacts)?;
+        let instead = self.instead(next, contacts, say);
+        Some(Box::new(Addressed { receiver: next.name.clone(), to, body: say(next), instead }))
+    }
+
+    /// A digest, as a channel is told it.
+    pub fn digest(&self, channel: &Channel, to: Vec<String>, digest: &Digest) -> Addressed {
+        let instead = self.instead(channel, &Contacts::default(), &|channel| channel.say_digest(digest));
+        Addressed { receiver: channel.name.clone(), to, body: channel.say_digest(digest), instead }
+    }
+
+    /// The channels whose digest of a day is due, with the time for which it is.
+    pub fn digests_due(&self, now: DateTime<Utc>) -> impl Iterator<Item = (&Channel, DateTime<Utc>)> {
+        let due = move |at| digest::last_due(at, self.timezone, now);
+        self.iter().filter_map(move |channel| Some((channel, due(channel.digest_at?)?)))
     }
 
     /// The receiver of a name, or the one that stands in where it has nobody to tell; and where the team is told by it.
@@ -308,7 +359,9 @@ impl Channel {
             _ => Reaches::Named,
         };
         let (name, fallback, recovered) = (named.name.clone(), named.fallback.clone(), named.recovered);
-        Ok(Channel { name, pace, fallback, receiver, words, recovered, reaches })
+        let is_read_by_people = named.way.is_read_by_people();
+        let digest_at = named.digest_at;
+        Ok(Channel { name, pace, fallback, receiver, words, recovered, reaches, digest_at, is_read_by_people })
     }
 
     /// The body of a message, in the receiver's own form.
@@ -321,6 +374,20 @@ impl Channel {
                 built_in.render(*form, message).unwrap_or_default()
             }),
         }
+    }
+
+    /// The body of a digest.
+    pub fn say_digest(&self, digest: &Digest) -> String {
+        match &self.words {
+            // As above.
+            Words::Json => serde_json::to_string(digest).unwrap_or_default(),
+            Words::Text { form, built_in, .. } => built_in.render_digest(*form, digest).unwrap_or_default(),
+        }
+    }
+
+    /// Whether many messages at once are one digest for it: what programs read, they read one by one.
+    pub fn is_read_by_people(&self) -> bool {
+        self.is_read_by_people
     }
 
     /// Who sends to it, under a name that nobody else has who lives at once.
@@ -346,6 +413,14 @@ impl Channel {
 }
 
 impl Way {
+    /// See [`Channel::is_read_by_people`].
+    pub fn is_read_by_people(&self) -> bool {
+        match self {
+            Way::Email { .. } | Way::GoogleChat { .. } | Way::Slack { .. } | Way::SlackWebhook { .. } => true,
+            Way::Alertmanager { .. } | Way::PagerDuty { .. } | Way::PubSub { .. } | Way::Webhook { .. } => false,
+        }
+    }
+
     /// What sends there.
     fn receiver(&self) -> Result<Arc<dyn Receiver>, Fault> {
         Ok(match self {

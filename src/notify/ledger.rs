@@ -102,6 +102,12 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`] when they cannot be read.
     async fn open_documents(&self, place: &str, after: Option<&str>, most: u32) -> Result<Vec<Stored>, LedgerError>;
 
+    /// Counts the documents that are found in a place.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when they cannot be counted.
+    async fn count_open(&self, place: &str) -> Result<u64, LedgerError>;
+
     /// Writes what follows from a step, durably.
     ///
     /// # Errors
@@ -121,6 +127,19 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`] when it is not known whether it was noted; then the lease ends, and it may be sent again.
     async fn settle(&self, claimed: &Notice, outcome: &Outcome, claim: &Claim<'_>) -> Result<bool, LedgerError>;
+
+    /// Reads what is due for a receiver, the longest due first; `most` at most.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    async fn due_notices(&self, receiver: &str, now: DateTime<Utc>, most: u32) -> Result<Vec<Notice>, LedgerError>;
+
+    /// Writes a digest, and that it tells these, in one transaction. Where the digest is there already, nothing is written.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when one of them is not as it was read, and nothing was written; [`LedgerError`] when it is
+    /// not known whether it was written, and trying again is safe.
+    async fn gather(&self, digest: &Notice, told: &[Notice]) -> Result<(), LedgerError>;
 
     /// Begins anew with a notice that failed: it is due now. `None` where there is none of that id that did.
     ///

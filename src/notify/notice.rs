@@ -23,6 +23,10 @@ named! {
         Silenced = "silenced",
         /// What it tells was over before it was sent.
         Superseded = "superseded",
+        /// It waits for the next digest of a day, and is no message of its own.
+        Collected = "collected",
+        /// A digest tells it.
+        Digested = "digested",
     }
 }
 
@@ -63,12 +67,15 @@ pub struct Content {
     /// Where the receiver sends it, where that is for the team to say; as it was when the notice was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
+    /// Who is told instead, should this receiver not be: in words that were made then too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Box<Addressed>>,
     /// The message in the receiver's own form, rendered when the notice was made.
     pub body: String,
 }
 
 /// Who is told something, in which words, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addressed {
     /// The name of the receiver.
     pub receiver: String,
@@ -76,6 +83,8 @@ pub struct Addressed {
     pub to: Vec<String>,
     /// See [`Content::body`].
     pub body: String,
+    /// See [`Content::instead`].
+    pub instead: Option<Box<Addressed>>,
 }
 
 /// How far it has come. Every change of it is made by a function of this file, whichever ledger keeps it.
@@ -175,7 +184,11 @@ impl Notice {
     /// The notice of a step for one receiver.
     pub fn new(step: &Step, deployment: &Deployment, receiver: &str, body: String, now: DateTime<Utc>) -> Self {
         let kind = step.kind.to_string();
-        let state = if step.silenced_by.is_some() { State::Silenced } else { State::Pending };
+        let state = match step.kind {
+            _ if step.silenced_by.is_some() => State::Silenced,
+            Kind::Digest => State::Collected,
+            _ => State::Pending,
+        };
         Notice {
             notification_id: id::id(&[&step.incident_id, &kind, &step.step_value, receiver]),
             incident_id: step.incident_id.clone(),
@@ -194,27 +207,51 @@ impl Notice {
                 limit: step.limit,
                 silence_id: step.silenced_by.clone(),
                 to: Vec::new(),
+                instead: None,
                 body,
             },
-            progress: Progress {
-                state,
-                attempts: 0,
-                due_at: state.is_open().then_some(now),
-                owner: None,
-                unsure: false,
-                last_error: None,
-                provider_ref: None,
-                sent_at: None,
-            },
+            progress: Progress::new(state, now),
         }
     }
 
     /// The notice of a step for somebody, wherever that is.
     pub fn addressed(step: &Step, deployment: &Deployment, addressed: Addressed, now: DateTime<Utc>) -> Self {
-        let Addressed { receiver, to, body } = addressed;
+        let Addressed { receiver, to, body, instead } = addressed;
         let mut notice = Notice::new(step, deployment, &receiver, body, now);
         notice.content.to = to;
+        notice.content.instead = instead;
         notice
+    }
+
+    /// What the receiver that stands in is told, given all notices of the incident and this receiver: where this one failed;
+    /// and of an end, where one of those before failed, so that who heard of the beginning hears of it.
+    pub fn instead(&self, siblings: &[Notice], now: DateTime<Utc>) -> Option<Notice> {
+        let has_failed = |notice: &Notice| notice.progress.state == State::Failed;
+        let is_known_there = || {
+            self.content.kind == Kind::Recovered
+                && siblings.iter().any(|other| other.seq < self.seq && has_failed(other))
+        };
+        let addressed = self.content.instead.as_deref().filter(|_| has_failed(self) || is_known_there())?;
+        let Addressed { receiver, to, body, instead } = addressed.clone();
+        Some(Notice {
+            notification_id: id::id(&["instead", &self.notification_id, &receiver]),
+            incident_id: self.incident_id.clone(),
+            receiver,
+            seq: self.seq,
+            created_at: now,
+            content: Content { to, body, instead, ..self.content.clone() },
+            progress: Progress::new(State::Pending, now),
+        })
+    }
+
+    /// Whether a digest may tell it: nobody is at it, and it has not arrived.
+    pub fn may_be_gathered(&self) -> bool {
+        self.progress.state == State::Pending && !self.progress.unsure && self.content.kind != Kind::Digest
+    }
+
+    /// A digest tells it.
+    pub fn gathered(&mut self) {
+        self.progress.close(State::Digested);
     }
 
     /// Whether it is time to do something about it.
@@ -233,8 +270,8 @@ impl Notice {
             return Turn::Later;
         }
         // Nobody was told that it began.
-        let is_news =
-            self.content.kind != Kind::Recovered || earlier().any(|other| other.progress.state == State::Sent);
+        let is_told = |other: &Notice| matches!(other.progress.state, State::Sent | State::Digested);
+        let is_news = self.content.kind != Kind::Recovered || earlier().any(is_told);
         if !is_news {
             self.progress.close(State::Superseded);
             return Turn::Never;
@@ -322,6 +359,20 @@ impl Notice {
 }
 
 impl Progress {
+    /// At the beginning.
+    pub fn new(state: State, now: DateTime<Utc>) -> Self {
+        Progress {
+            state,
+            attempts: 0,
+            due_at: state.is_open().then_some(now),
+            owner: None,
+            unsure: false,
+            last_error: None,
+            provider_ref: None,
+            sent_at: None,
+        }
+    }
+
     fn close(&mut self, state: State) {
         self.state = state;
         self.due_at = None;

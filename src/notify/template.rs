@@ -7,6 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
 
+use super::digest::Digest;
 use super::message::Message;
 use crate::names::{Named, named};
 use crate::shown::Shown;
@@ -35,6 +36,12 @@ named! {
 const BUILT_IN: [(Language, &str); 2] =
     [(Language::English, include_str!("template/en.jinja")), (Language::Chinese, include_str!("template/zh.jinja"))];
 
+/// As they are, for digests.
+const BUILT_IN_DIGESTS: [(Language, &str); 2] = [
+    (Language::English, include_str!("template/digest_en.jinja")),
+    (Language::Chinese, include_str!("template/digest_zh.jinja")),
+];
+
 /// What templates may use besides a message's own names.
 const GIVEN: [&str; 7] = ["form", "range", "dict", "namespace", "debug", "loop", "self"];
 
@@ -44,6 +51,14 @@ struct Values<'m> {
     form: &'static str,
     #[serde(flatten)]
     message: &'m Message,
+}
+
+/// What a digest's template is given.
+#[derive(Serialize)]
+struct DigestValues<'d> {
+    form: &'static str,
+    #[serde(flatten)]
+    digest: &'d Digest,
 }
 
 /// A template that is refused.
@@ -81,8 +96,11 @@ impl Templates {
         environment.add_filter("duration", move |seconds: i64| duration(seconds, language));
         let mut templates = Templates { environment };
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == language).map_or("", |(_, text)| text);
+        let digest = BUILT_IN_DIGESTS.iter().find(|(known, _)| *known == language).map_or("", |(_, text)| text);
         for form in [Form::Slack, Form::Text] {
             templates.replace(form, built_in)?;
+            let added = templates.environment.add_template(digest_file_name(form), digest);
+            added.map_err(|error| fault(&error))?;
         }
         Ok(templates)
     }
@@ -114,6 +132,24 @@ impl Templates {
         let values = Values { form: form.as_str(), message };
         let text = template.render(Value::from(Serde(values))).map_err(|error| fault(&error))?;
         Ok(text.trim().to_owned())
+    }
+
+    /// A digest in a form.
+    ///
+    /// # Errors
+    /// Never, as a test shows.
+    pub fn render_digest(&self, form: Form, digest: &Digest) -> Result<String, TemplateFault> {
+        let template = self.environment.get_template(digest_file_name(form)).map_err(|error| fault(&error))?;
+        let values = DigestValues { form: form.as_str(), digest };
+        let text = template.render(Value::from(Serde(values))).map_err(|error| fault(&error))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+fn digest_file_name(form: Form) -> &'static str {
+    match form {
+        Form::Slack => "digest.slack",
+        Form::Text => "digest.txt",
     }
 }
 

@@ -1,14 +1,15 @@
 //! Incidents follow from what is recorded: state and notices lie in the ledger before anything is answered for, and are
 //! sent behind that.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use tokio::sync::watch;
 
 use crate::audit::{ObjectKind, ObjectState, Operation, Outcome, Write};
+use crate::billing::Prices;
 use crate::incident::{Deployment, Input, Place, Says, Settings, Sighting, Silence, State, Step};
 use crate::notify::channel::Channels;
 use crate::notify::ledger::{Ledger, LedgerError};
@@ -123,12 +124,25 @@ pub struct Telling {
     /// How long after it was made a notice fails that cannot be sent.
     pub give_up_after: Duration,
     news: watch::Sender<u64>,
+    /// What things cost.
+    pub(super) prices: Prices,
+    /// Until then nobody asks what something costs: it took too long.
+    pub(super) costs_nothing_until: Mutex<DateTime<Utc>>,
+    /// The last digests of a day that were seen to be made, by receiver: nobody asks for these again.
+    pub(super) digested: Mutex<BTreeMap<String, DateTime<Utc>>>,
 }
 
 impl Telling {
     /// Takes what there is.
-    pub fn new(ledger: Arc<dyn Ledger>, channels: Channels, settings: Settings, give_up_after: Duration) -> Self {
-        Telling { ledger, channels, settings, give_up_after, news: watch::Sender::default() }
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        channels: Channels,
+        settings: Settings,
+        give_up_after: Duration,
+        prices: Prices,
+    ) -> Self {
+        let (news, digested, costs_nothing_until) = (watch::Sender::default(), Mutex::default(), Mutex::default());
+        Telling { ledger, channels, settings, give_up_after, news, prices, costs_nothing_until, digested }
     }
 
     /// Changes whenever there is something to send.
@@ -172,10 +186,10 @@ impl LimitsNow for Limits {
 /// What steps go by at a moment.
 #[derive(Clone, Copy)]
 pub struct Present<'t> {
-    telling: &'t Telling,
-    now: DateTime<Utc>,
+    pub(super) telling: &'t Telling,
+    pub(super) now: DateTime<Utc>,
     policy: &'t Policy,
-    store: &'t dyn Store,
+    pub(super) store: &'t dyn Store,
     limits: &'t (dyn LimitsNow + 't),
 }
 
@@ -209,12 +223,25 @@ impl Present<'_> {
         Ok(())
     }
 
+    /// Looks at what lies still in these namespaces: what holds is told, however old it is.
+    ///
+    /// # Errors
+    /// As [`Present::see`].
+    pub async fn sweep(&self, namespaces: &BTreeSet<String>) -> Result<(), LedgerError> {
+        for namespace in namespaces {
+            let place = Deployment::named_namespace(namespace);
+            self.wake(&self.stepper().in_place(&place, &Input::Sweep).await?);
+        }
+        Ok(())
+    }
+
     /// Steps what is due, and tells what is open under a silence that has ended.
     ///
     /// # Errors
     /// As [`Present::see`].
     pub async fn due(&self) -> Result<(), LedgerError> {
         self.wake(&self.stepper().due().await?);
+        self.digests().await?;
         let over = silence::over(&*self.telling.ledger, self.now).await?;
         if over.is_empty() {
             return Ok(());
@@ -236,14 +263,24 @@ impl Present<'_> {
         Ok(self.store.versions(Some(&of)).await?.into_iter().find(|version| version.id == limit.limit_id))
     }
 
+    /// The limit of a Deployment that is in force now, as far as it is known.
+    pub(super) fn limit_id(&self, deployment: &Deployment) -> Option<String> {
+        self.limit(deployment).map(|limit| limit.limit_id)
+    }
+
     fn stepper(&self) -> Stepper<'_> {
         Stepper { ledger: &*self.telling.ledger, around: self }
     }
 
     fn wake(&self, steps: &[Step]) {
         if !steps.is_empty() {
-            self.telling.news.send_modify(|count| *count = count.wrapping_add(1));
+            self.wake_senders();
         }
+    }
+
+    /// There is something to send.
+    pub(super) fn wake_senders(&self) {
+        self.telling.news.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -295,7 +332,9 @@ impl Surroundings for Present<'_> {
         let contacts = terms.map(|terms| terms.notify.clone()).unwrap_or_default();
         let about = About { rule: step.rule, severity: step.severity, deployment, owner: owner.as_deref() };
         let source = version.as_ref().and_then(|version| version.source.clone());
-        let besides = Besides { owner: owner.clone(), source, cost: None };
+        let hears = self.telling.channels.is_told(&about, &contacts, step.kind);
+        let cost = if hears { self.cost(deployment, step).await } else { None };
+        let besides = Besides { owner: owner.clone(), source, cost };
         let message = Message::new(step, deployment, besides, self.now);
         Ok(self.telling.channels.addressed(&about, &contacts, &message))
     }
@@ -306,7 +345,7 @@ pub fn namespaces_of<'s>(subjects: impl IntoIterator<Item = &'s Subject>) -> BTr
     subjects.into_iter().map(|subject| subject.namespace.clone()).collect()
 }
 
-fn ledger_error(error: StoreError) -> LedgerError {
+pub(super) fn ledger_error(error: StoreError) -> LedgerError {
     match error {
         StoreError::Transient(why) => LedgerError::Transient(why),
         StoreError::Missing(why) | StoreError::Permanent(why) => LedgerError::Permanent(why),

@@ -1,5 +1,6 @@
 //! Replaying log files: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::again::judge_again;
 use super::chunk::{Chunk, DOCUMENT_MAX_BYTES};
+use super::incidents::{Seen, Telling};
 use super::message::Envelope;
 use super::quarantine::unreadable;
 use super::{Assessed, Pipeline, Tally, append};
@@ -30,8 +32,42 @@ const IN_FLIGHT_BYTES: usize = DOCUMENT_MAX_BYTES + (1 << 20);
 struct Batch {
     tally: Tally,
     records: Vec<Record>,
+    /// What incidents are to follow from, where they do.
+    seen: Vec<Seen>,
     size_bytes: usize,
     advance_bytes: u64,
+}
+
+/// How entries are recorded.
+#[derive(Clone, Copy)]
+pub struct Recorder<'r> {
+    /// What they are assessed by.
+    pub pipeline: &'r Arc<Pipeline>,
+    /// Where they go.
+    pub store: &'r dyn Store,
+    /// Whom to tell, where somebody is to be told.
+    pub telling: Option<&'r Telling>,
+    /// When the run began.
+    pub now: DateTime<Utc>,
+}
+
+impl Recorder<'_> {
+    /// Steps incidents, behind the append.
+    async fn follow(&self, seen: Vec<Seen>, at: DateTime<Utc>) -> Result<()> {
+        let Some(telling) = self.telling.filter(|_| !seen.is_empty()) else { return Ok(()) };
+        let present = telling.at(at, self.pipeline.policy(), self.store, &**self.pipeline);
+        present
+            .see(&seen)
+            .await
+            .context("it is recorded, but not whom it concerns is told; replaying it again does that")
+    }
+
+    /// Tells what is open by the newest that is known of these namespaces, however old it is.
+    async fn sweep(&self, namespaces: &BTreeSet<String>, at: DateTime<Utc>) -> Result<()> {
+        let Some(telling) = self.telling else { return Ok(()) };
+        let present = telling.at(at, self.pipeline.policy(), self.store, &**self.pipeline);
+        present.sweep(namespaces).await.context("it is recorded, but not whom it concerns is told; an hour later it is")
+    }
 }
 
 /// What a replay came to.
@@ -50,11 +86,10 @@ pub struct Replayed {
 /// When the store does not take what it says. What was recorded before stays, and replaying it again changes nothing.
 pub async fn replay(
     read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
-    pipeline: Arc<Pipeline>,
-    store: &dyn Store,
-    now: DateTime<Utc>,
+    recorder: Recorder<'_>,
     progress: impl Fn(u64),
 ) -> Result<Replayed> {
+    let Recorder { pipeline, store, now, .. } = recorder;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let room = Arc::new(OnItsWay { free_bytes: Mutex::new(IN_FLIGHT_BYTES), freed: Condvar::new() });
     let (chunks, taken) = crossbeam_channel::bounded::<(Chunk, Share)>(cores);
@@ -68,7 +103,7 @@ pub async fn replay(
         })
     });
     let decoder = |_| {
-        let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(&pipeline));
+        let (taken, batches, pipeline) = (taken.clone(), batches.clone(), Arc::clone(pipeline));
         std::thread::spawn(move || {
             // A chunk's share ends when all that came of it is handed on.
             taken
@@ -81,21 +116,25 @@ pub async fn replay(
     let begun = Instant::now();
     let at = || now + begun.elapsed();
     let mut tally = Tally::default();
-    let (mut records, mut size_bytes) = (Vec::new(), 0);
+    let (mut records, mut seen, mut size_bytes) = (Vec::new(), Vec::new(), 0);
     while let Some(batch) = assessed.recv().await {
         progress(batch.advance_bytes);
         tally.merge(batch.tally);
         size_bytes += batch.size_bytes;
         records.extend(batch.records);
+        seen.extend(batch.seen);
         if records.len() >= COMMIT_ROWS || size_bytes >= COMMIT_BYTES {
             size_bytes = 0;
             tally.merge(append(store, std::mem::take(&mut records), now, at()).await?);
+            recorder.follow(std::mem::take(&mut seen), at()).await?;
         }
     }
     tally.merge(append(store, records, now, at()).await?);
+    recorder.follow(seen, at()).await?;
     // Every appender reads again behind its last append.
     if !tally.namespaces.is_empty() {
         judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await?;
+        recorder.sweep(&tally.namespaces, at()).await?;
     }
     let mut read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
     if decoders.into_iter().any(|decoder| decoder.join().is_err()) {
@@ -154,7 +193,7 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>, mut hand_on: i
             batch.add(vec![Record::Quarantine(unreadable(envelope, &error, source(), now))]);
             continue;
         }
-        let Assessed { ignored, records, limited, .. } =
+        let Assessed { ignored, records, seen, limited, .. } =
             pipeline.assess(document.bytes, Envelope::default(), source, now);
         let is_readable = |record: &Record| !matches!(record, Record::Quarantine(_));
         batch.tally.limited += limited;
@@ -164,6 +203,7 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>, mut hand_on: i
             *batch.tally.ignored.entry(reason).or_default() += 1;
         }
         batch.add(records);
+        batch.seen.extend(seen);
     }
     hand_on(batch)
 }

@@ -6,11 +6,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json, json};
 
+use crate::incident::Kind;
 use crate::notify::ledger::{Change, Claim, Ledger, LedgerError, Put, Stored, Wanted};
-use crate::notify::notice::{Notice, Outcome, Turn};
+use crate::notify::notice::{Notice, Outcome, State, Turn};
 use api::{Api, Found};
 
 mod api;
@@ -19,6 +20,16 @@ mod fields;
 /// Collections.
 const DOCUMENTS: &str = "ledger_documents";
 const NOTIFICATIONS: &str = "notifications";
+
+/// The composite indexes that the queries here need, by collection: fields in their order, all of them ascending.
+pub const INDEXES: [(&str, [&str; 2]); 2] =
+    [(NOTIFICATIONS, ["receiver", "due_at"]), (NOTIFICATIONS, ["state", "created_at"])];
+
+/// The field by which documents go, by collection: <https://cloud.google.com/firestore/docs/ttl>. Without it, none does.
+pub const EXPIRY: (&str, &str) = (NOTIFICATIONS, "expires_at");
+
+/// How long a notice stays when its incident is over, for who asks what was told.
+const KEEP: TimeDelta = TimeDelta::days(90);
 
 /// Notices of one incident and receiver that are looked at. Each step is one, and a day has few.
 const SIBLINGS_MAX: u32 = 300;
@@ -93,15 +104,39 @@ impl Firestore {
         found.into_iter().flatten().next().map(with_notice).transpose()
     }
 
-    async fn next_due(&self, claim: &Claim<'_>) -> Result<Option<(Notice, Found)>, LedgerError> {
-        let filters = vec![equal("receiver", claim.receiver), until("due_at", claim.now)];
-        let found = self.api.run_query(&query(NOTIFICATIONS, filters, Some("due_at"), 1)).await?;
-        found.into_iter().next().map(with_notice).transpose()
+    async fn due(&self, receiver: &str, now: DateTime<Utc>, most: u32) -> Result<Vec<(Notice, Found)>, LedgerError> {
+        let filters = vec![equal("receiver", receiver), until("due_at", now)];
+        let found = self.api.run_query(&query(NOTIFICATIONS, filters, Some("due_at"), most)).await?;
+        found.into_iter().map(with_notice).collect()
+    }
+
+    /// The write of a notice that may be there already: then there is none.
+    async fn added(&self, notice: Option<Notice>) -> Result<Option<Json>, LedgerError> {
+        let Some(notice) = notice else { return Ok(None) };
+        let is_new = self.notice(&notice.notification_id).await?.is_none();
+        Ok(is_new.then(|| self.new_notice(&notice)))
+    }
+
+    fn new_notice(&self, notice: &Notice) -> Json {
+        self.write(notice, None, expiry_of(notice))
     }
 
     /// The write of a notice's progress, if it still is as it was found.
     fn kept(&self, notice: &Notice, found: &Found) -> Json {
-        self.api.replaced(NOTIFICATIONS, &notice.notification_id, fields::of_notice(notice), Some(&found.update_time))
+        let expires_at = found.fields.get(EXPIRY.1).filter(|known| known.get("timestampValue").is_some()).cloned();
+        let expires_at = expires_at.unwrap_or_else(|| expiry_of(notice));
+        self.write(notice, Some(&found.update_time), expires_at)
+    }
+
+    /// As [`Firestore::kept`], of an incident that is over: nothing refers to it any more.
+    fn let_go(&self, notice: &Notice, found: &Found) -> Json {
+        self.write(notice, Some(&found.update_time), fields::time(Some(Utc::now() + KEEP)))
+    }
+
+    fn write(&self, notice: &Notice, read: Option<&str>, expires_at: Json) -> Json {
+        let mut fields = fields::of_notice(notice);
+        fields.insert(EXPIRY.1.to_owned(), expires_at);
+        self.api.replaced(NOTIFICATIONS, &notice.notification_id, fields, read)
     }
 
     fn put(&self, Put { key, revision, due_at, open_in, body }: &Put) -> Json {
@@ -126,8 +161,7 @@ impl Ledger for Firestore {
     }
 
     async fn open_documents(&self, place: &str, after: Option<&str>, most: u32) -> Result<Vec<Stored>, LedgerError> {
-        let holds = json!({"fieldFilter": {"field": {"fieldPath": "open_in"}, "op": "ARRAY_CONTAINS", "value": fields::text(place)}});
-        let mut query = query(DOCUMENTS, vec![holds], Some("__name__"), most);
+        let mut query = query(DOCUMENTS, vec![open_in(place)], Some("__name__"), most);
         if let (Some(after), Some(query)) = (after, query.as_object_mut()) {
             let after = json!({"referenceValue": self.api.name(DOCUMENTS, after)});
             query.insert("startAt".to_owned(), json!({"values": [after], "before": false}));
@@ -135,31 +169,35 @@ impl Ledger for Firestore {
         self.api.run_query(&query).await?.into_iter().map(stored).collect()
     }
 
+    async fn count_open(&self, place: &str) -> Result<u64, LedgerError> {
+        self.api.count(&json!({"from": [{"collectionId": DOCUMENTS}], "where": open_in(place)})).await
+    }
+
     async fn commit(&self, change: &Change) -> Result<(), LedgerError> {
         let mut writes: Vec<Json> = change.documents.iter().map(|document| self.put(document)).collect();
         for incident in &change.over {
             for (mut notice, found) in self.of_incident(incident, None).await? {
-                if notice.supersede() {
-                    writes.push(self.kept(&notice, &found));
-                }
+                notice.supersede();
+                writes.push(self.let_go(&notice, &found));
             }
         }
         let ids: Vec<String> = change.notices.iter().map(|notice| notice.notification_id.clone()).collect();
         let known = if ids.is_empty() { Vec::new() } else { self.api.batch_get(NOTIFICATIONS, &ids).await? };
         let new = change.notices.iter().zip(known).filter(|(_, known)| known.is_none());
-        writes.extend(new.map(|(notice, _)| {
-            self.api.replaced(NOTIFICATIONS, &notice.notification_id, fields::of_notice(notice), None)
-        }));
+        writes.extend(new.map(|(notice, _)| self.new_notice(notice)));
         self.api.commit(writes).await
     }
 
     async fn claim(&self, claim: &Claim<'_>) -> Result<Option<Notice>, LedgerError> {
         let mut conflicts = 0;
-        while let Some((mut notice, found)) = self.next_due(claim).await? {
+        while let Some((mut notice, found)) = self.due(claim.receiver, claim.now, 1).await?.pop() {
             let siblings = self.of_incident(&notice.incident_id, Some(claim.receiver)).await?;
             let siblings: Vec<Notice> = siblings.into_iter().map(|(notice, _)| notice).collect();
             let turn = notice.take_turn(&siblings, claim.owner, &claim.patience, claim.now);
-            match self.api.commit(vec![self.kept(&notice, &found)]).await {
+            let instead = notice.instead(&siblings, claim.now).filter(|_| turn != Turn::Later);
+            let mut writes = vec![self.kept(&notice, &found)];
+            writes.extend(self.added(instead).await?);
+            match self.api.commit(writes).await {
                 Ok(()) if turn == Turn::Now => return Ok(Some(notice)),
                 Ok(()) => {}
                 Err(LedgerError::Conflict) if conflicts < CLAIM_ATTEMPTS => conflicts += 1,
@@ -183,6 +221,8 @@ impl Ledger for Firestore {
             };
             own.settle(outcome, &claim.patience, claim.now);
             let mut writes = vec![self.kept(own, found)];
+            let failed = Some(&*own).filter(|own| own.progress.state == State::Failed);
+            writes.extend(self.added(failed.and_then(|own| own.instead(&[], claim.now))).await?);
             if !own.progress.state.is_open() {
                 let waiting = siblings.iter_mut().filter(|(notice, _)| notice.seq > claimed.seq);
                 let woken = waiting.filter_map(|(notice, found)| notice.wake(claim.now).then_some((notice, found)));
@@ -194,6 +234,26 @@ impl Ledger for Firestore {
             }
         }
         Err(LedgerError::Transient("others changed the notices of an incident again and again".to_owned()))
+    }
+
+    async fn due_notices(&self, receiver: &str, now: DateTime<Utc>, most: u32) -> Result<Vec<Notice>, LedgerError> {
+        Ok(self.due(receiver, now, most).await?.into_iter().map(|(notice, _)| notice).collect())
+    }
+
+    async fn gather(&self, digest: &Notice, told: &[Notice]) -> Result<(), LedgerError> {
+        let Some(new) = self.added(Some(digest.clone())).await? else { return Ok(()) };
+        let ids: Vec<String> = told.iter().map(|notice| notice.notification_id.clone()).collect();
+        let known = if ids.is_empty() { Vec::new() } else { self.api.batch_get(NOTIFICATIONS, &ids).await? };
+        let mut writes = vec![new];
+        for (notice, found) in told.iter().zip(known) {
+            let found = found.map(with_notice).transpose()?;
+            let Some((mut found, document)) = found.filter(|(found, _)| found == notice) else {
+                return Err(LedgerError::Conflict);
+            };
+            found.gathered();
+            writes.push(self.kept(&found, &document));
+        }
+        self.api.commit(writes).await
     }
 
     async fn retry(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Notice>, LedgerError> {
@@ -222,6 +282,13 @@ impl Ledger for Firestore {
     }
 }
 
+/// When a notice may go by itself. What is of an incident that has an end goes with that.
+fn expiry_of(notice: &Notice) -> Json {
+    let has_no_end = matches!(notice.content.kind, Kind::Once | Kind::Digest | Kind::Recovered);
+    let is_never_sent = !matches!(notice.progress.state, State::Pending | State::Sending | State::Sent | State::Failed);
+    fields::time((has_no_end || is_never_sent).then(|| notice.created_at + KEEP))
+}
+
 fn stored(found: Found) -> Result<Stored, LedgerError> {
     let body = fields::read_text(&found.fields, "body").ok_or_else(|| unreadable(&found.id, "body"))?;
     Ok(Stored { key: found.id, revision: found.update_time, body })
@@ -234,6 +301,10 @@ fn with_notice(found: Found) -> Result<(Notice, Found), LedgerError> {
 
 fn unreadable(id: &str, field: &str) -> LedgerError {
     LedgerError::Permanent(format!("the document {id} cannot be read: {field} is not what this release writes there"))
+}
+
+fn open_in(place: &str) -> Json {
+    json!({"fieldFilter": {"field": {"fieldPath": "open_in"}, "op": "ARRAY_CONTAINS", "value": fields::text(place)}})
 }
 
 fn equal(field: &str, value: &str) -> Json {

@@ -96,6 +96,8 @@ pub struct Metrics {
     /// Requests to the store that were sent again.
     pub store_retries: Counter,
     last_message: Gauge,
+    oldest_notice: Gauge,
+    open: Gauge,
     last_events: Family<ClusterLabels, Gauge>,
     clusters: Arc<AtomicUsize>,
     last_canaries: Family<ClusterLabels, Gauge>,
@@ -119,6 +121,8 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             store_retries: Counter::default(),
             last_message: Gauge::default(),
+            oldest_notice: Gauge::default(),
+            open: Gauge::default(),
             last_events: Family::default(),
             clusters: Arc::default(),
             last_canaries: Family::default(),
@@ -147,6 +151,8 @@ impl Metrics {
         registry.register("alerts", "Alerts that were told, each once an instance", self.alerts.clone());
         let help = "Attempts to tell somebody, by what became of them";
         registry.register("notifications", help, self.notices.clone());
+        let help = "Deployments of which an incident is open, where somebody is told of incidents";
+        registry.register("open_incidents", help, self.open.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("stage_duration", "Time of each step", seconds.clone(), self.stages.clone());
         let age = "From an event's own time until it was durable";
@@ -156,6 +162,9 @@ impl Metrics {
         registry.register("store_retries", "Requests to the store that were sent again", self.store_retries.clone());
         let last = "Unix time of the last message that came; 0 before the first";
         registry.register_with_unit("last_message_timestamp", last, seconds.clone(), self.last_message.clone());
+        let oldest = "Unix time at which the oldest notice was made that is not sent yet; 0 where all are";
+        let name = "oldest_unsent_notification_timestamp";
+        registry.register_with_unit(name, oldest, seconds.clone(), self.oldest_notice.clone());
         let last = "Unix time of the last event recorded of each cluster, as the cluster's log has it";
         registry.register_with_unit("last_event_timestamp", last, seconds.clone(), self.last_events.clone());
         let last = "Unix time of the last canary of each cluster that came, as the cluster's log has it";
@@ -198,6 +207,12 @@ impl Metrics {
     /// Counts one attempt to tell somebody.
     pub fn notice(&self, receiver: &str, outcome: &'static str) {
         self.notices.get_or_create(&NoticeLabels { receiver: receiver.to_owned(), outcome }).inc();
+    }
+
+    /// Notes since when somebody waits to be told, if somebody does, and of how many Deployments something is open.
+    pub fn untold(&self, oldest: Option<DateTime<Utc>>, open: u64) {
+        self.oldest_notice.set(oldest.map_or(0, |made_at| made_at.timestamp()));
+        self.open.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// Observes how long a step took.

@@ -32,6 +32,11 @@ fn on_every_ledger(test: impl AsyncFn(Arc<dyn Ledger>)) {
 
 /// A database of the emulator that no other test has.
 async fn fresh_firestore() -> Firestore {
+    named_firestore().await.1
+}
+
+/// With its name.
+async fn named_firestore() -> (String, Firestore) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("acme-{}-{}/(default)", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let config = FirestoreConfig {
@@ -39,7 +44,8 @@ async fn fresh_firestore() -> Firestore {
         anonymous: true,
         deadline: std::time::Duration::from_secs(30),
     };
-    Firestore::open(&name.parse().expect("a name"), &config).await.expect("a client")
+    let opened = Firestore::open(&name.parse().expect("a name"), &config).await.expect("a client");
+    (name, opened)
 }
 
 fn now() -> DateTime<Utc> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -20,6 +21,8 @@ use crate::servers::{firestore, free_address};
 use crate::support::{Sample, block_on, root};
 
 mod commands;
+mod digests;
+mod money;
 mod serving;
 mod team;
 
@@ -76,7 +79,9 @@ impl World {
 
     /// As [`World::new`], with the ledger in Firestore.
     fn on_firestore() -> Self {
-        let name = format!("acme-telling-{}/(default)", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("acme-telling-{}-{number}/(default)", std::process::id());
         Self::by(Some(name.parse().expect("a name")), AT_ONCE)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 use chrono_tz::Tz;
 use lettre::message::Mailbox;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ pub(super) struct RawNotify {
     repeat_seconds: i64,
     max_age_seconds: i64,
     give_up_seconds: i64,
+    digest_above: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,7 @@ impl Default for RawNotify {
             repeat_seconds: 86_400,
             max_age_seconds: 86_400,
             give_up_seconds: 86_400,
+            digest_above: 20,
         }
     }
 }
@@ -153,7 +155,8 @@ impl RawNotify {
             faults.0.extend(wrong.into_iter().map(ConfigError::Routes));
             Routes::default()
         });
-        NotifyConfig { language, timezone, settings, give_up_after, receivers, routes }
+        let digest_above = faults.within("notify.digest_above", self.digest_above, 0..=10_000) as usize;
+        NotifyConfig { language, timezone, settings, give_up_after, digest_above, receivers, routes }
     }
 }
 
@@ -163,6 +166,7 @@ pub(super) struct RawReceiver {
     kind: String,
     recovered: bool,
     fallback: String,
+    digest_at: String,
     template: String,
     url: String,
     endpoint: String,
@@ -194,6 +198,7 @@ impl Default for RawReceiver {
             kind: String::new(),
             recovered: true,
             fallback: String::new(),
+            digest_at: String::new(),
             template: String::new(),
             url: String::new(),
             endpoint: String::new(),
@@ -310,9 +315,28 @@ impl Reading<'_> {
             ReceiverKind::SlackWebhook => Way::SlackWebhook { url: self.secret("webhook_url")? },
             ReceiverKind::Webhook => Way::Webhook { url: self.url(), secret: self.secret("secret")? },
         };
+        let digest_at = self.digest_at(&way);
         let template = Some(self.raw.template).filter(|path| !path.is_empty()).map(PathBuf::from);
         let fallback = Some(self.raw.fallback).filter(|name| !name.is_empty());
-        Some(ReceiverConfig { name: self.name, way, template, recovered: self.raw.recovered, fallback })
+        Some(ReceiverConfig { name: self.name, way, template, recovered: self.raw.recovered, fallback, digest_at })
+    }
+
+    /// The time of the day for a digest, which only people read.
+    fn digest_at(&mut self, way: &Way) -> Option<NaiveTime> {
+        let (key, text) = (self.key("digest_at"), self.text("digest_at"));
+        if text.is_empty() {
+            return None;
+        }
+        if !way.is_read_by_people() {
+            let wanted = "expected it only where people read: email, google_chat, slack or slack_webhook".to_owned();
+            self.faults.add(key, format!("{text:?}"), wanted);
+            return None;
+        }
+        let at = NaiveTime::parse_from_str(&text, "%H:%M").ok();
+        if at.is_none() {
+            self.faults.add(key, format!("{text:?}"), "expected a time such as \"08:30\"".to_owned());
+        }
+        at
     }
 
     /// The keys by their names, as they are written.
@@ -326,7 +350,7 @@ impl Reading<'_> {
 
     fn only_its_own(&mut self, kind: ReceiverKind) {
         let usual = Table::try_from(RawReceiver::default()).unwrap_or_default();
-        let is_common = |key: &str| matches!(key, "kind" | "recovered" | "fallback");
+        let is_common = |key: &str| matches!(key, "kind" | "recovered" | "fallback" | "digest_at");
         let is_own = |key: &str| is_common(key) || keys_of(kind).contains(&key);
         for (key, value) in self.table() {
             if is_own(&key) || usual.get(&key) == Some(&value) {

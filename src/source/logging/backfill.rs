@@ -6,10 +6,10 @@ use anyhow::Result;
 use chrono::{DateTime, Duration, Utc};
 
 use super::{Entries, Question};
+use crate::pipeline::Tally;
 use crate::pipeline::chunk::Chunk;
 use crate::pipeline::quarantine::must_be_stored;
-use crate::pipeline::replay::{Replayed, replay};
-use crate::pipeline::{Pipeline, Tally};
+use crate::pipeline::replay::{Recorder, Replayed, replay};
 use crate::store::row::{Record, Watermark};
 use crate::store::{Store, StoreError, query};
 
@@ -43,12 +43,8 @@ pub async fn stopped_at(store: &dyn Store, question: &Question) -> Result<Option
 ///
 /// # Errors
 /// When the store does not take what they say. What was recorded before stays, and reading it again changes nothing.
-pub async fn backfill(
-    entries: Entries,
-    pipeline: Arc<Pipeline>,
-    store: &dyn Store,
-    now: DateTime<Utc>,
-) -> Result<Backfilled> {
+pub async fn backfill(entries: Entries, recorder: Recorder<'_>) -> Result<Backfilled> {
+    let Recorder { store, now, .. } = recorder;
     let (name, begin) = (entries.question.name(), entries.position);
     let mut marked = begin;
     let entries = Arc::new(Mutex::new(entries));
@@ -56,7 +52,7 @@ pub async fn backfill(
     loop {
         let leg = Arc::clone(&entries);
         let read = move |take: &mut dyn FnMut(Chunk) -> bool| lock(&leg).read(LEG_PAGES, take);
-        let Replayed { tally, unread } = replay(read, Arc::clone(&pipeline), store, now, |_| ()).await?;
+        let Replayed { tally, unread } = replay(read, recorder, |_| ()).await?;
         all.merge(tally);
         let (position, is_done, has_failed) = {
             let entries = lock(&entries);

@@ -77,6 +77,15 @@ impl Api {
         Ok(documents(&answer, "document"))
     }
 
+    /// How many documents a query finds. It costs a read for each thousand of them.
+    pub(super) async fn count(&self, query: &Json) -> Result<u64, LedgerError> {
+        let aggregation = json!({"structuredQuery": query, "aggregations": [{"alias": "count", "count": {}}]});
+        let answer = self.call("runAggregationQuery", &json!({"structuredAggregationQuery": aggregation})).await?;
+        let counted = answer.pointer("/0/result/aggregateFields/count/integerValue").and_then(Json::as_str);
+        let unreadable = || LedgerError::Transient("a count of Firestore cannot be read".to_owned());
+        counted.and_then(|count| count.parse().ok()).ok_or_else(unreadable)
+    }
+
     /// All writes, or none of them.
     pub(super) async fn commit(&self, writes: Vec<Json>) -> Result<(), LedgerError> {
         self.call("commit", &json!({"writes": writes})).await.map(drop)

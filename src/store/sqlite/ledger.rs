@@ -82,6 +82,16 @@ impl Ledger for Sqlite {
         .await
     }
 
+    async fn count_open(&self, place: &str) -> Result<u64, LedgerError> {
+        let place = place.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT COUNT(*) FROM ledger_open_in WHERE place = ?";
+            let counted: i64 = connection.prepare_cached(sql)?.query_row([place], |row| row.get(0))?;
+            Ok(u64::try_from(counted).unwrap_or_default())
+        })
+        .await
+    }
+
     async fn commit(&self, change: &Change) -> Result<(), LedgerError> {
         let change = change.clone();
         self.transact(move |transaction| apply(transaction, &change)).await
@@ -96,6 +106,9 @@ impl Ledger for Sqlite {
                 let siblings = of_incident(transaction, &notice.incident_id, Some(&receiver))?;
                 let turn = notice.take_turn(&siblings, &owner, &patience, now);
                 keep(transaction, &notice)?;
+                if let Some(instead) = notice.instead(&siblings, now).filter(|_| turn != Turn::Later) {
+                    insert(transaction, &instead)?;
+                }
                 if turn == Turn::Now {
                     return Ok(Ok(Some(notice)));
                 }
@@ -116,6 +129,10 @@ impl Ledger for Sqlite {
             };
             own.settle(&outcome, &patience, now);
             keep(transaction, own)?;
+            let instead = Some(&*own).filter(|own| own.progress.state == State::Failed);
+            if let Some(instead) = instead.and_then(|own| own.instead(&[], now)) {
+                insert(transaction, &instead)?;
+            }
             if !own.progress.state.is_open() {
                 for waiting in siblings.iter_mut().filter(|notice| notice.seq > claimed.seq) {
                     if waiting.wake(now) {
@@ -128,12 +145,34 @@ impl Ledger for Sqlite {
         .await
     }
 
+    async fn due_notices(&self, receiver: &str, now: DateTime<Utc>, most: u32) -> Result<Vec<Notice>, LedgerError> {
+        let receiver = receiver.to_owned();
+        self.read(move |connection| due(connection, &receiver, now, most)).await
+    }
+
+    async fn gather(&self, digest: &Notice, told: &[Notice]) -> Result<(), LedgerError> {
+        let (digest, told) = (digest.clone(), told.to_vec());
+        self.transact(move |transaction| {
+            if by_id(transaction, &digest.notification_id)?.is_some() {
+                return Ok(Ok(()));
+            }
+            insert(transaction, &digest)?;
+            for mut notice in told {
+                if by_id(transaction, &notice.notification_id)?.as_ref() != Some(&notice) {
+                    return Ok(Err(LedgerError::Conflict));
+                }
+                notice.gathered();
+                keep(transaction, &notice)?;
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
+
     async fn retry(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Notice>, LedgerError> {
         let id = id.to_owned();
         self.transact(move |transaction| {
-            let sql = format!("SELECT {COLUMNS} FROM notifications WHERE notification_id = ?");
-            let found = transaction.prepare_cached(&sql)?.query_row([id], notice).optional()?;
-            let Some(mut notice) = found else { return Ok(Ok(None)) };
+            let Some(mut notice) = by_id(transaction, &id)? else { return Ok(Ok(None)) };
             let has_failed = notice.retry(now);
             keep(transaction, &notice)?;
             Ok(Ok(Some(notice).filter(|_| has_failed)))
@@ -174,33 +213,41 @@ pub(super) fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite:
             }
         }
     }
+    change.notices.iter().try_for_each(|notice| insert(transaction, notice))?;
+    Ok(Ok(()))
+}
+
+/// Adds a notice, unless it is there already.
+fn insert(transaction: &Transaction<'_>, notice: &Notice) -> rusqlite::Result<()> {
     let sql = format!(
         "INSERT INTO notifications ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     );
-    let mut statement = transaction.prepare_cached(&sql)?;
-    for notice in &change.notices {
-        let Notice { notification_id, incident_id, receiver, seq, created_at, content, progress } = notice;
-        // Names, numbers and times: this cannot fail.
-        let content = serde_json::to_string(content).unwrap_or_default();
-        let Progress { state, attempts, unsure, owner, last_error, provider_ref, .. } = progress;
-        statement.execute(params![
-            notification_id,
-            incident_id,
-            receiver,
-            seq,
-            id::time(*created_at),
-            content,
-            state.as_str(),
-            attempts,
-            progress.due_at.map(id::time),
-            owner,
-            unsure,
-            last_error,
-            provider_ref,
-            progress.sent_at.map(id::time),
-        ])?;
-    }
-    Ok(Ok(()))
+    let Notice { notification_id, incident_id, receiver, seq, created_at, content, progress } = notice;
+    // Names, numbers and times: this cannot fail.
+    let content = serde_json::to_string(content).unwrap_or_default();
+    let Progress { state, attempts, unsure, owner, last_error, provider_ref, .. } = progress;
+    transaction.prepare_cached(&sql)?.execute(params![
+        notification_id,
+        incident_id,
+        receiver,
+        seq,
+        id::time(*created_at),
+        content,
+        state.as_str(),
+        attempts,
+        progress.due_at.map(id::time),
+        owner,
+        unsure,
+        last_error,
+        provider_ref,
+        progress.sent_at.map(id::time),
+    ])?;
+    Ok(())
+}
+
+fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<Notice>> {
+    let sql = format!("SELECT {COLUMNS} FROM notifications WHERE notification_id = ?");
+    connection.prepare_cached(&sql)?.query_row([id], notice).optional()
 }
 
 /// Whether it was written: a revision that is not the one that was read belongs to somebody else.
@@ -225,9 +272,13 @@ fn put(transaction: &Transaction<'_>, document: &Put) -> rusqlite::Result<bool> 
 }
 
 fn next_due(connection: &Connection, receiver: &str, now: DateTime<Utc>) -> rusqlite::Result<Option<Notice>> {
+    Ok(due(connection, receiver, now, 1)?.pop())
+}
+
+fn due(connection: &Connection, receiver: &str, now: DateTime<Utc>, most: u32) -> rusqlite::Result<Vec<Notice>> {
     let sql =
-        format!("SELECT {COLUMNS} FROM notifications WHERE receiver = ? AND due_at <= ? ORDER BY due_at, seq LIMIT 1");
-    connection.prepare_cached(&sql)?.query_row(params![receiver, id::time(now)], notice).optional()
+        format!("SELECT {COLUMNS} FROM notifications WHERE receiver = ? AND due_at <= ? ORDER BY due_at, seq LIMIT ?");
+    connection.prepare_cached(&sql)?.query_map(params![receiver, id::time(now), most], notice)?.collect()
 }
 
 fn of_incident(connection: &Connection, incident: &str, receiver: Option<&str>) -> rusqlite::Result<Vec<Notice>> {

@@ -3,10 +3,11 @@
 use futures::future::join_all;
 use pedwatch::audit::ObjectKind;
 use pedwatch::incident::{Input, Place, Says, Settings, Sighting, Silence, State as Seen};
-use pedwatch::notify::notice::Addressed;
+use pedwatch::notify::notice::{Addressed, Progress};
 use pedwatch::notify::stepping::{Stepper, Surroundings};
 use pedwatch::ped::limits::Limit;
 use pedwatch::policy::{AlertType, Policy, Route, Severities};
+use pedwatch::store::firestore::EXPIRY;
 
 use super::*;
 use crate::support::config;
@@ -302,6 +303,112 @@ impl Steps {
     }
 }
 
+/// Firestore drops what has expired: what is over and told, and nothing of what is open, which later notices refer to.
+#[test]
+fn what_is_over_goes_by_itself_and_what_is_open_stays() {
+    block_on(async {
+        let (name, ledger) = named_firestore().await;
+        let (project, database) = name.split_once('/').expect("a database");
+        let documents = format!("http://{}/v1/projects/{project}/databases/{database}/documents", firestore());
+        let expires = async |notice: &Notice| {
+            let url = format!("{documents}/notifications/{}", notice.notification_id);
+            let found = reqwest::Client::new().get(url).bearer_auth("owner").send().await.expect("the emulator");
+            let found: serde_json::Value = found.json().await.expect("JSON");
+            assert!(found["fields"].is_object(), "{found}");
+            let (collection, field) = EXPIRY;
+            assert_eq!(collection, "notifications");
+            found["fields"][field]["timestampValue"].is_string()
+        };
+        let (opened, other) = (notice("i1", Kind::Opened, 1), notice("i2", Kind::Opened, 1));
+        let once = notice("o1", Kind::Once, 1);
+        enqueue(&ledger, [opened.clone(), other.clone(), once.clone()]).await;
+        while let Some(taken) = claimed(&ledger, "w", now()).await {
+            assert!(ledger.settle(&taken, &sent(), &claim("w", now())).await.expect("noted"));
+        }
+        assert_eq!((expires(&opened).await, expires(&other).await, expires(&once).await), (false, false, true));
+        let recovered = notice("i1", Kind::Recovered, 2);
+        let over = vec!["i1".to_owned()];
+        let notices = vec![recovered.clone()];
+        ledger.commit(&Change { notices, over, ..Change::default() }).await.expect("committed");
+        let taken = claimed(&ledger, "w", now()).await.expect("due");
+        assert!(ledger.settle(&taken, &sent(), &claim("w", now())).await.expect("noted"));
+        assert_eq!((expires(&opened).await, expires(&recovered).await, expires(&other).await), (true, true, false));
+    });
+}
+
+/// What many notices tell, one digest may tell: all of them, or none where somebody is at one of them.
+#[test]
+fn a_digest_tells_all_of_its_notices_or_none() {
+    on_every_ledger(async |ledger| {
+        let notices: Vec<Notice> = (0..3).map(|number| notice(&format!("g{number}"), Kind::Opened, 1)).collect();
+        enqueue(&*ledger, notices).await;
+        let due = ledger.due_notices("hook", now(), 10).await.expect("readable");
+        assert_eq!(due.len(), 3);
+        assert_eq!(ledger.due_notices("other", now(), 10).await.expect("readable"), []);
+        let digest = Notice { incident_id: "d".to_owned(), ..notice("d", Kind::Digest, 1) };
+        let digest = Notice { progress: Progress::new(State::Pending, now()), ..digest };
+        let taken = claimed(&*ledger, "a", now()).await.expect("due");
+        assert_eq!(ledger.gather(&digest, &due).await, Err(LedgerError::Conflict));
+        let state = |id: String| {
+            let ledger = Arc::clone(&ledger);
+            async move {
+                let found = ledger.notices(Wanted::Notice(&id), 1).await.expect("readable");
+                found.first().map(|notice| notice.progress.state)
+            }
+        };
+        assert_eq!(state(digest.notification_id.clone()).await, None, "nothing was written");
+        let left: Vec<Notice> = due.into_iter().filter(|one| one.notification_id != taken.notification_id).collect();
+        for _ in 0..2 {
+            ledger.gather(&digest, &left).await.expect("written");
+        }
+        assert_eq!(state(digest.notification_id.clone()).await, Some(State::Pending));
+        for notice in &left {
+            assert_eq!(state(notice.notification_id.clone()).await, Some(State::Digested));
+        }
+        // An end of what a digest told is news.
+        enqueue(&*ledger, [notice(&left[0].incident_id, Kind::Recovered, 2)]).await;
+        let mut kinds = Vec::new();
+        while let Some(next) = claimed(&*ledger, "a", now()).await {
+            kinds.push(next.content.kind.to_string());
+        }
+        kinds.sort();
+        assert_eq!(kinds, ["digest", "recovered"]);
+    });
+}
+
+/// What a receiver could not be told is told by the one that stands in, once; and so is the end of it.
+#[test]
+fn who_stands_in_is_told_in_the_same_transaction() {
+    on_every_ledger(async |ledger| {
+        let instead = |body: &str| {
+            let addressed =
+                Addressed { receiver: "mail".to_owned(), to: Vec::new(), body: body.to_owned(), instead: None };
+            Some(Box::new(addressed))
+        };
+        let with = |kind, seq, body| {
+            let mut notice = notice("f1", kind, seq);
+            notice.content.instead = instead(body);
+            notice
+        };
+        enqueue(&*ledger, [with(Kind::Opened, 1, "it began")]).await;
+        let taken = claimed(&*ledger, "a", now()).await.expect("due");
+        let refused = Outcome::Refused { why: "gone".to_owned() };
+        assert!(ledger.settle(&taken, &refused, &claim("a", now())).await.expect("noted"));
+        let of_mail = async || ledger.due_notices("mail", now(), 10).await.expect("readable");
+        let told: Vec<String> = of_mail().await.into_iter().map(|notice| notice.content.body).collect();
+        assert_eq!(told, ["it began"]);
+        let mail = Claim { receiver: "mail", ..claim("b", now()) };
+        let taken = ledger.claim(&mail).await.expect("readable").expect("due");
+        let sent = Outcome::Sent { provider_ref: None };
+        assert!(ledger.settle(&taken, &sent, &mail).await.expect("noted"));
+        // The receiver itself was told nothing, so its end is no news there.
+        enqueue(&*ledger, [with(Kind::Recovered, 2, "it ended")]).await;
+        assert_eq!(claimed(&*ledger, "a", now()).await, None);
+        let taken = ledger.claim(&mail).await.expect("readable").expect("due");
+        assert_eq!(taken.content.body, "it ended");
+    });
+}
+
 struct AtMinute<'s> {
     steps: &'s Steps,
     now: DateTime<Utc>,
@@ -334,8 +441,12 @@ impl Surroundings for AtMinute<'_> {
     }
 
     async fn addressed(&self, _: &Deployment, step: &Step) -> Result<Vec<Addressed>, LedgerError> {
-        let addressed =
-            |name: &str| Addressed { receiver: name.to_owned(), to: Vec::new(), body: step.kind.to_string() };
+        let addressed = |name: &str| Addressed {
+            receiver: name.to_owned(),
+            to: Vec::new(),
+            body: step.kind.to_string(),
+            instead: None,
+        };
         Ok(vec![addressed("hook"), addressed("mail")])
     }
 }

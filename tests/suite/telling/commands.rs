@@ -3,7 +3,7 @@
 use super::*;
 
 /// An entry that was just written.
-fn fresh(number: i64, replicas: i64) -> Vec<u8> {
+pub(super) fn fresh(number: i64, replicas: i64) -> Vec<u8> {
     let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     Sample::patch(&format!("fresh-{number}"), &now, replicas).version(1_000 + number, number).bytes()
 }
@@ -245,6 +245,37 @@ fn a_configuration_that_tells_nobody_is_refused() {
         "{}",
         stderr(&output)
     );
+}
+
+/// A replay that is asked to tell tells what is open by its newest entries, and nothing of what was.
+#[test]
+fn a_replay_tells_when_it_is_asked_to() {
+    let world = World::with("flap_seconds = 0");
+    world.register_demo();
+    let folder = tempfile::tempdir().expect("a folder");
+    let month = month().join(&b'\n');
+    std::fs::write(folder.path().join("month.ndjson"), month).expect("written");
+    let log = folder.path().join("month.ndjson").display().to_string();
+    let output = world.run(&["replay", &log, "--notify"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(world.heard(), Vec::<String>::new(), "serve, pull or notify sends it");
+    world.says(&["notify", "--once"]);
+    let mut told = world.heard();
+    told.sort();
+    let expected = [
+        "opened over_limit discovery/search-api 8/5",
+        "opened over_limit payments/orders-api 8/6",
+        "opened unknown_value payments/invoices-api ?/?",
+    ];
+    assert_eq!(told, expected);
+    // Again tells nobody anything.
+    assert!(world.run(&["replay", &log, "--notify"]).status.success());
+    world.says(&["notify", "--once"]);
+    assert_eq!(world.heard().len(), 3);
+    let text = std::fs::read_to_string(world.path("pedwatch.toml")).expect("readable");
+    let text = text.replace("ledger = ", "# ledger = ");
+    std::fs::write(world.path("pedwatch.toml"), text).expect("written");
+    assert!(fails(&world, &["replay", &log, "--notify"]).contains("no ledger; expected notify.ledger"));
 }
 
 /// Nobody is told what is read again from files, nor of old entries that come late.
