@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use pedwatch::names::Named;
 use pedwatch::notify::message::{Besides, Message};
 use pedwatch::notify::receiver::Receiver;
 use pedwatch::notify::receiver::alertmanager::Alertmanager;
@@ -267,7 +268,9 @@ impl Alerting {
         }
         let said = |body: &Json| {
             let alert = &body["alerts"][0];
-            format!("{} {} {}", alert["status"], alert["labels"]["alertname"], alert["labels"]["told"]).replace('"', "")
+            let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+            let labels = ["alertname", "deployment", "told"].map(|label| text(&alert["labels"][label]));
+            format!("{} {}", text(&alert["status"]), labels.join(" ")).trim().to_owned()
         };
         let mut heard: Vec<String> = bodies(&self.told).iter().map(said).collect();
         heard.sort();
@@ -281,22 +284,162 @@ fn alertmanager_rings_once_again_where_it_gets_worse_and_when_it_is_over() {
     block_on(async {
         let receiver = Alertmanager::new(&alerting.url).expect("a client");
         let sent = tell(&receiver, Form::Text, &COURSE[..1]).await;
-        assert_eq!(alerting.heard(1), ["firing over_limit 8 critical"]);
+        const FIRST: &str = "DeploymentOverLimit <users/all>";
+        assert_eq!(alerting.heard(1), [format!("firing {FIRST}")]);
         // The same again rings nobody.
         receiver.send(&sent[0], &[], Utc::now()).await;
-        let mut worsened = worded(Form::Text, Kind::Worsened, 2, 9);
-        let found = receiver.send(&worsened, &sent, Utc::now()).await;
-        assert_eq!(found, Outcome::Sent { provider_ref: Some("9 critical".to_owned()) });
-        let expected =
-            ["firing over_limit 8 critical", "firing over_limit 9 critical", "resolved over_limit 8 critical"];
-        assert_eq!(alerting.heard(3), expected);
-        worsened.progress.provider_ref = Some("9 critical".to_owned());
-        let recovered = worded(Form::Text, Kind::Recovered, 3, 9);
-        receiver.send(&recovered, &[sent[0].clone(), worsened], Utc::now()).await;
-        assert_eq!(alerting.heard(4).last().map(String::as_str), Some("resolved over_limit 9 critical"));
+        let course = |kind, seq, value, told: Option<&str>| {
+            let mut notice = worded(Form::Text, kind, seq, value);
+            notice.progress.provider_ref = told.map(str::to_owned);
+            notice
+        };
+        let [worse, worst] = [(2, 9), (3, 12)].map(|(seq, value)| course(Kind::Worsened, seq, value, None));
+        let found = receiver.send(&worse, &sent, Utc::now()).await;
+        assert_eq!(found, Outcome::Sent { provider_ref: Some("9".to_owned()) });
+        let mut expected = vec![format!("firing {FIRST}"), format!("firing {FIRST} 9")];
+        assert_eq!(alerting.heard(2), expected);
+        let mut sent = vec![sent[0].clone(), course(Kind::Worsened, 2, 9, Some("9"))];
+        receiver.send(&worst, &sent, Utc::now()).await;
+        expected.extend([format!("firing {FIRST} 12"), format!("resolved {FIRST} 9")]);
+        expected.sort();
+        assert_eq!(alerting.heard(4), expected);
+        sent.push(course(Kind::Worsened, 3, 12, Some("12")));
+        receiver.send(&course(Kind::Recovered, 4, 12, None), &sent, Utc::now()).await;
+        expected.extend([format!("resolved {FIRST}"), format!("resolved {FIRST} 12")]);
+        expected.sort();
+        assert_eq!(alerting.heard(6), expected);
         std::thread::sleep(std::time::Duration::from_secs(3));
-        assert_eq!(alerting.heard(4).len(), 4);
+        assert_eq!(alerting.heard(6).len(), 6);
     });
+}
+
+/// A real Prometheus with the rules of `watch`, which tells an Alertmanager by what a page says.
+struct Watching {
+    child: Child,
+    page: Arc<std::sync::Mutex<String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+}
+
+impl Watching {
+    fn start(alertmanager: &str) -> Self {
+        let (folder, address) = (tempfile::tempdir().expect("a folder"), free_address());
+        let page: Arc<std::sync::Mutex<String>> = Arc::default();
+        let watched = serve_page(Arc::clone(&page));
+        let rules = crate::support::root().join("deploy/prometheus/watch.yaml");
+        let config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\n\
+             scrape_configs: [{{job_name: watch, honor_labels: true, static_configs: [{{targets: ['{watched}']}}]}}]\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{}']}}]}}]}}\n",
+            rules.display(),
+            alertmanager.trim_start_matches("http://"),
+        );
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).expect("written");
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus is needed: see tests/servers/setup.sh");
+        Watching { child, page, _folder: folder }
+    }
+
+    /// What `pedwatch watch` would say of these Deployments: how many replicas they ask for, of 5.
+    fn says(&self, deployments: &[(&str, i64)]) {
+        let line = |metric: &str, name: &str, value: i64| {
+            format!(
+                "{metric}{{project=\"acme-prod\",location=\"europe-west1\",cluster=\"prod-1\",namespace=\"payments\",\
+                 deployment=\"{name}\"}} {value}\n"
+            )
+        };
+        let lines = deployments.iter().map(|(name, replicas)| {
+            ["desired", "actual"].map(|what| line(&format!("deployment_replicas_{what}"), name, *replicas)).concat()
+                + &line("deployment_replicas_max", name, 5)
+        });
+        *self.page.lock().expect("a page") = lines.collect();
+    }
+}
+
+/// A page that says what it is told to.
+fn serve_page(page: Arc<std::sync::Mutex<String>>) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let _ = connection.read(&mut [0; 4096]);
+            let body = page.lock().expect("a page").clone();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
+            let _ = write!(connection, "{head}content-length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    address
+}
+
+/// Whoever sees it first.
+#[test]
+fn a_breach_that_prometheus_and_pedwatch_see_rings_once() {
+    let alerting = Alerting::start();
+    let watching = Watching::start(&alerting.url);
+    let told = |name: &str, kind, seq| {
+        let step = step("i1", kind, seq);
+        Notice::new(&step, &deployment(name), "alertmanager", format!("{name} is over"), Utc::now())
+    };
+    watching.says(&[("watched-first", 8)]);
+    assert_eq!(alerting.heard(1), ["firing DeploymentOverLimit watched-first"]);
+    block_on(async {
+        let receiver = Alertmanager::new(&alerting.url).expect("a client");
+        let send = async |notice: &Notice, earlier: &[Notice]| {
+            let found = receiver.send(notice, earlier, Utc::now()).await;
+            assert_eq!(found, Outcome::Sent { provider_ref: Some(String::new()) });
+        };
+        let names = ["watched-first", "told-first"];
+        let opened = names.map(|name| told(name, Kind::Opened, 1));
+        send(&opened[0], &[]).await;
+        send(&opened[1], &[]).await;
+        let both = ["firing DeploymentOverLimit told-first", "firing DeploymentOverLimit watched-first"];
+        assert_eq!(alerting.heard(2), both);
+        watching.says(&[("watched-first", 8), ("told-first", 8)]);
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        assert_eq!(alerting.heard(2), both, "nobody is rung again");
+        // It is over: Prometheus sees it at once, and pedwatch tells it a little later.
+        watching.says(&[("watched-first", 3), ("told-first", 3)]);
+        assert_eq!(alerting.heard(4).len(), 4);
+        for (name, opened) in names.iter().zip(&opened) {
+            send(&told(name, Kind::Recovered, 2), std::slice::from_ref(opened)).await;
+        }
+    });
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let all = ["told-first", "watched-first"];
+    let said = |status: &str| all.map(|name| format!("{status} DeploymentOverLimit {name}"));
+    assert_eq!(alerting.heard(4), [said("firing"), said("resolved")].concat());
+}
+
+/// The rules of `watch` are called as what pedwatch tells, and are as severe.
+#[test]
+fn the_rules_of_watch_are_named_as_what_is_told() {
+    use pedwatch::notify::receiver::alertmanager::alertname;
+    let rules = std::fs::read_to_string(crate::support::root().join("deploy/prometheus/watch.yaml")).expect("readable");
+    let severities = pedwatch::config::Config::load(None, []).expect("defaults").policy.severity;
+    for rule in [AlertType::OverLimit, AlertType::Unregistered] {
+        let name = alertname(rule);
+        let (_, text) = rules.split_once(&format!("alert: {name}\n")).expect("a rule of that name");
+        let (_, severity) = text.split_once("labels: {severity: ").expect("a severity");
+        assert_eq!(severity.split('}').next(), severities.get(rule).map(|severity| severity.as_str()), "{name}");
+    }
+    assert!(rules.contains(&format!("alert: {}\n", alertname(AlertType::RunningOver))));
+    assert_eq!(alertname(AlertType::UnknownValue), "DeploymentUnknownValue");
 }
 
 #[test]
