@@ -4,10 +4,12 @@ locals {
   jobs = merge(
     { for name, job in var.jobs : name => { args = job.args, schedule = job.schedule, timeout = job.timeout, account = "jobs" } },
     { for daily in var.daily[*] : "daily" => { args = ["daily"], schedule = daily.schedule, timeout = daily.timeout, account = "daily" } },
+    { for telling in local.telling : "notify" => { args = ["notify", "--once"], schedule = telling.schedule, timeout = "600s", account = "notify" } },
   )
   job_accounts = {
-    jobs  = one(google_service_account.jobs[*].email)
-    daily = one(google_service_account.daily[*].email)
+    jobs   = one(google_service_account.jobs[*].email)
+    daily  = one(google_service_account.daily[*].email)
+    notify = one(google_service_account.notify[*].email)
   }
 }
 
@@ -74,6 +76,23 @@ resource "google_cloud_run_v2_job" "jobs" {
       timeout         = each.value.timeout
       max_retries     = 3
 
+      dynamic "volumes" {
+        for_each = each.key == "notify" ? local.send_volumes : local.config_volumes
+
+        content {
+          name = volumes.key
+
+          secret {
+            secret = volumes.value.secret
+
+            items {
+              path    = volumes.value.path
+              version = volumes.value.version
+            }
+          }
+        }
+      }
+
       dynamic "vpc_access" {
         for_each = local.vpc_access
 
@@ -109,6 +128,15 @@ resource "google_cloud_run_v2_job" "jobs" {
             value = env.value
           }
         }
+
+        dynamic "volume_mounts" {
+          for_each = each.key == "notify" ? local.send_volumes : local.config_volumes
+
+          content {
+            name       = volume_mounts.key
+            mount_path = volume_mounts.value.folder
+          }
+        }
       }
     }
   }
@@ -123,6 +151,12 @@ resource "google_cloud_run_v2_job" "jobs" {
     google_bigquery_table_iam_member.daily_reads,
     google_bigquery_dataset_access.daily_checks,
     google_project_iam_member.daily_queries,
+    google_bigquery_dataset_access.notify_reads,
+    google_project_iam_member.notify_queries,
+    google_project_iam_member.ledger,
+    google_firestore_index.notifications,
+    google_secret_manager_secret_iam_member.config,
+    google_secret_manager_secret_iam_member.secrets,
     google_kms_crypto_key_iam_member.agents,
   ]
 }

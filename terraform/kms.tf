@@ -1,6 +1,7 @@
 # Keys of one's own: each of Google's services that keeps something uses them as an identity of its own in this project.
 locals {
   dataset_key = var.dataset.kms_key == null ? var.kms_key : var.dataset.kms_key
+  ledger_key  = var.telling == null ? null : try(coalesce(var.telling.kms_key, var.kms_key), null)
 
   # By what is known before anything is made.
   key_users = merge(
@@ -10,6 +11,9 @@ locals {
     },
     local.dataset_key == null ? {} : {
       bigquery = { key = local.dataset_key, member = data.google_bigquery_default_service_account.this[0].member }
+    },
+    local.ledger_key == null ? {} : {
+      firestore = { key = local.ledger_key, member = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-firestore.iam.gserviceaccount.com" }
     },
   )
 }

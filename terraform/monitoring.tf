@@ -374,6 +374,11 @@ locals {
   queries = length(local.sidecars) == 0 ? {} : {
     "Silence of each cluster (s)" = { prometheusQuery = "time() - max by (cluster_id) (max_over_time(${format(local.last_event, "")}))" }
   }
+  telling_queries = length(local.sidecars) * length(local.telling) == 0 ? {} : {
+    "Messages by receiver and outcome"     = { prometheusQuery = "sum by (receiver, outcome) (increase(pedwatch_notifications_total{cluster=\"__run__\", namespace=\"${var.name}\"}[5m]))" }
+    "Age of the oldest unsent message (s)" = { prometheusQuery = "time() - min(${local.oldest_asked} > 0)" }
+    "Deployments with an open incident"    = { prometheusQuery = "max(pedwatch_open_incidents{cluster=\"__run__\", namespace=\"${var.name}\"})" }
+  }
 }
 
 resource "google_monitoring_dashboard" "this" {
@@ -385,7 +390,7 @@ resource "google_monitoring_dashboard" "this" {
       columns = "2"
       widgets = concat(
         [for title, query in local.filters : { title = title, xyChart = { dataSets = [{ timeSeriesQuery = query }] } }],
-        [for title, query in local.queries : { title = title, xyChart = { dataSets = [{ timeSeriesQuery = query }] } }],
+        [for title, query in merge(local.queries, local.telling_queries) : { title = title, xyChart = { dataSets = [{ timeSeriesQuery = query }] } }],
       )
     }
   })

@@ -31,9 +31,13 @@ locals {
     # Cloud Run verifies the token before a request gets to us: nobody but the invoker may invoke the service.
     local.push ? { "push.auth" = "platform", "push.max_in_flight" = tostring(var.concurrency) } : {},
     local.push ? {} : { "pull.subscription" = "projects/${var.project}/subscriptions/${var.name}-audit" },
+    { for ledger in local.ledger : "notify.ledger" => ledger },
     var.settings,
   )
-  env = { for key, value in local.settings : "PEDWATCH_${upper(replace(key, ".", "__"))}" => value }
+  env = merge(
+    { for key, value in local.settings : "PEDWATCH_${upper(replace(key, ".", "__"))}" => value },
+    { for telling in local.telling : "PEDWATCH_CONFIG" => "${local.config_folder}/pedwatch.toml" },
+  )
 }
 
 resource "google_service_account" "consumer" {
@@ -104,6 +108,23 @@ resource "google_cloud_run_v2_service" "this" {
       }
     }
 
+    dynamic "volumes" {
+      for_each = local.send_volumes
+
+      content {
+        name = volumes.key
+
+        secret {
+          secret = volumes.value.secret
+
+          items {
+            path    = volumes.value.path
+            version = volumes.value.version
+          }
+        }
+      }
+    }
+
     containers {
       name  = "pedwatch"
       image = var.image
@@ -125,6 +146,15 @@ resource "google_cloud_run_v2_service" "this" {
         content {
           name  = env.key
           value = env.value
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = local.send_volumes
+
+        content {
+          name       = volume_mounts.key
+          mount_path = volume_mounts.value.folder
         }
       }
 
@@ -178,6 +208,11 @@ resource "google_cloud_run_v2_service" "this" {
     google_bigquery_dataset_access.consumer_checks,
     google_project_iam_member.consumer_queries,
     google_project_iam_member.consumer_measures,
+    google_bigquery_table_iam_member.consumer_costs,
+    google_project_iam_member.ledger,
+    google_firestore_index.notifications,
+    google_secret_manager_secret_iam_member.config,
+    google_secret_manager_secret_iam_member.secrets,
     google_kms_crypto_key_iam_member.agents,
   ]
 }
@@ -230,6 +265,23 @@ resource "google_cloud_run_v2_worker_pool" "this" {
       }
     }
 
+    dynamic "volumes" {
+      for_each = local.send_volumes
+
+      content {
+        name = volumes.key
+
+        secret {
+          secret = volumes.value.secret
+
+          items {
+            path    = volumes.value.path
+            version = volumes.value.version
+          }
+        }
+      }
+    }
+
     containers {
       name  = "pedwatch"
       image = var.image
@@ -245,6 +297,15 @@ resource "google_cloud_run_v2_worker_pool" "this" {
         content {
           name  = env.key
           value = env.value
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = local.send_volumes
+
+        content {
+          name       = volume_mounts.key
+          mount_path = volume_mounts.value.folder
         }
       }
 
@@ -294,6 +355,11 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     google_bigquery_dataset_access.consumer_checks,
     google_project_iam_member.consumer_queries,
     google_project_iam_member.consumer_measures,
+    google_bigquery_table_iam_member.consumer_costs,
+    google_project_iam_member.ledger,
+    google_firestore_index.notifications,
+    google_secret_manager_secret_iam_member.config,
+    google_secret_manager_secret_iam_member.secrets,
     google_kms_crypto_key_iam_member.agents,
     google_pubsub_subscription_iam_member.consumer,
   ]

@@ -354,6 +354,32 @@ variable "daily" {
   }
 }
 
+variable "telling" {
+  description = "Who is told of incidents: the configuration as a TOML file (receivers and routes; its secrets stand in files /secrets/NAME/value), those secrets by name (each a secret of Secret Manager in this project that has a version), where the ledger lies (a location of Firestore; the region if null), how often what is due by the clock is sent (cron's form, UTC), after how many minutes somebody is told who is not being told, and a key of one's own for the ledger (kms_key of the module if null). Null: nobody is told."
+  type = object({
+    config             = string
+    secrets            = optional(map(string), {})
+    location           = optional(string)
+    schedule           = optional(string, "*/5 * * * *")
+    told_after_minutes = optional(number, 30)
+    kms_key            = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = length(split(" ", try(var.telling.schedule, "*/5 * * * *"))) == 5
+    error_message = "telling.schedule would have five fields, such as \"*/5 * * * *\"."
+  }
+  validation {
+    condition     = try(var.telling.told_after_minutes, 30) >= 10 && try(var.telling.told_after_minutes, 30) <= 1440
+    error_message = "telling.told_after_minutes would be from 10 to 1440, a day, and more than are between two runs."
+  }
+  validation {
+    condition     = alltrue([for name in keys(try(var.telling.secrets, {})) : can(regex("^[a-z][a-z0-9-]{0,40}$", name))])
+    error_message = "telling.secrets would have names of lower-case letters, digits and '-', which are folders of /secrets."
+  }
+}
+
 variable "jobs" {
   description = "Other work from time to time: pedwatch subcommands by name, each with its arguments and a schedule in cron's form (UTC)."
   type = map(object({
@@ -368,8 +394,8 @@ variable "jobs" {
     error_message = "jobs.*.schedule would have five fields, such as \"15 2 * * *\"."
   }
   validation {
-    condition     = !contains(keys(var.jobs), "daily")
-    error_message = "jobs would not have \"daily\": closing days is a variable of its own, daily."
+    condition     = length(setintersection(keys(var.jobs), ["daily", "notify"])) == 0
+    error_message = "jobs would have neither \"daily\" nor \"notify\": these are variables of their own, daily and telling."
   }
 }
 

@@ -80,6 +80,30 @@ run "closing_days_has_a_schedule_of_five_fields" {
   expect_failures = [var.daily]
 }
 
+run "sending_has_a_schedule_of_five_fields" {
+  command = plan
+  variables { telling = { config = "", schedule = "often" } }
+  expect_failures = [var.telling]
+}
+
+run "a_secret_is_a_folder" {
+  command = plan
+  variables { telling = { config = "", secrets = { "../slack" = "slack" } } }
+  expect_failures = [var.telling]
+}
+
+run "who_is_not_told_is_told_later_than_he_is_looked_for" {
+  command = plan
+  variables { telling = { config = "", told_after_minutes = 5 } }
+  expect_failures = [var.telling]
+}
+
+run "sending_is_no_other_job" {
+  command = plan
+  variables { jobs = { notify = { args = ["notify", "--once"], schedule = "*/5 * * * *" } } }
+  expect_failures = [var.jobs]
+}
+
 run "closing_days_is_no_other_job" {
   command = plan
   variables { jobs = { daily = { args = ["daily"], schedule = "30 0 * * *" } } }

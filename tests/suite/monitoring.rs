@@ -50,6 +50,8 @@ fn metrics() -> Metrics {
     metrics.recorded("projects/p/locations/l/clusters/c".to_owned(), now);
     metrics.canary("projects/p/locations/l/clusters/c".to_owned(), now, 1.5);
     metrics.batch_rows.observe(1.0);
+    metrics.notice("hook", "sent");
+    metrics.untold(Some(now), 1);
     metrics
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pedwatch::audit::{Decoded, Ignored};
-use pedwatch::config::{env_name, keys};
+use pedwatch::config::{ENV_CONFIG, env_name, keys};
 use pedwatch::pipeline::message::Envelope;
 use pedwatch::pipeline::open;
 use pedwatch::source::logging::filter::{Narrowing, filter};
@@ -167,7 +167,7 @@ impl World {
 /// One promise of the module, and whether an applied example keeps it.
 type Contract = (&'static str, fn(&World) -> bool);
 
-const CONTRACTS: [Contract; 24] = [
+const CONTRACTS: [Contract; 27] = [
     ("the filter passes what the decoder watches, and nothing else", |world| {
         world.sinks().all(|sink| filter_is_right(sink["filter"].as_str().unwrap_or_default()))
     }),
@@ -270,6 +270,7 @@ const CONTRACTS: [Contract; 24] = [
             keyed("google_cloud_run_v2_service", |it| &it["template"][0]["encryption_key"]),
             keyed("google_cloud_run_v2_worker_pool", |it| &it["template"][0]["encryption_key"]),
             keyed("google_cloud_run_v2_job", |it| &it["template"][0]["template"][0]["encryption_key"]),
+            keyed("google_firestore_database", |it| &it["cmek_config"][0]["kms_key_name"]),
         ]
         .concat();
         all.iter().all(|keyed| *keyed) || all.iter().all(|keyed| !keyed)
@@ -284,7 +285,7 @@ const CONTRACTS: [Contract; 24] = [
         bound.len() == 1
     }),
     ("every variable is one that the binary reads, with a value that it takes", |world| {
-        world.containers().count() > 0 && world.containers().all(environment_is_right)
+        world.containers().count() > 0 && world.containers().all(|container| environment_is_right(world, container))
     }),
     ("tables and views are those of the binary", tables_are_right),
     ("who reads events knows when they go", |world| {
@@ -310,6 +311,7 @@ const CONTRACTS: [Contract; 24] = [
         // By its own metrics, where they are scraped: what is quarantined, and with pull what is given back.
         let scraped = policies.iter().any(|policy| text(policy).contains("pedwatch_last_event_timestamp_seconds"));
         let own = if scraped { 1 + usize::from(push == 0) } else { 0 };
+        let untold = world.all("google_firestore_database").len();
         let named = |outcome: &str| policies.iter().filter(|policy| text(policy).contains(outcome)).count();
         let told = [
             "num_undelivered_messages",
@@ -317,7 +319,7 @@ const CONTRACTS: [Contract; 24] = [
             "pedwatch_last_event_timestamp_seconds",
             "job_completed_execution_count",
         ];
-        policies.len() == 4 + push + sinks + severities + own
+        policies.len() == 4 + push + sinks + severities + own + untold
             && named("quarantined") == usize::from(scraped)
             && named("retried") == usize::from(scraped && push == 0)
             && told.iter().all(|metric| policies.iter().any(|policy| text(policy).contains(metric)))
@@ -337,6 +339,9 @@ const CONTRACTS: [Contract; 24] = [
         })
     }),
     ("critical alerts are told, by a metric that reads pedwatch's own line", telling::alerts_are_told),
+    ("the ledger has the indexes and the expiry that its queries need, and is protected", telling::ledger_is_right),
+    ("secrets are read by those who send, and stand in no state", telling::secrets_are_right),
+    ("it is told where somebody is not being told", telling::untold_is_told),
     ("each job has its schedule", |world| {
         let jobs = world.all("google_cloud_run_v2_job");
         let schedules = world.all("google_cloud_scheduler_job");
@@ -439,7 +444,16 @@ fn grants(world: &World) -> BTreeSet<String> {
             // Google's own differ by their domains alone.
             let is_googles = member.starts_with("service-");
             let member = if is_googles { member } else { member.split('@').next().unwrap_or_default() };
-            let on = ["table_id", "dataset_id", "subscription", "topic", "name", "service_account_id", "crypto_key_id"];
+            let on = [
+                "table_id",
+                "dataset_id",
+                "subscription",
+                "topic",
+                "name",
+                "service_account_id",
+                "crypto_key_id",
+                "secret_id",
+            ];
             let on = on.iter().find_map(|key| grant[key].as_str()).unwrap_or("the project");
             let on = on.rsplit('/').next().unwrap_or_default();
             grants.insert(format!("{member} {} on {on} ({kind})", grant["role"].as_str().unwrap_or("may read")));
@@ -449,6 +463,7 @@ fn grants(world: &World) -> BTreeSet<String> {
 }
 
 const PUBSUB_AGENT: &str = "service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com";
+const FIRESTORE_AGENT: &str = "service-123456789012@gcp-sa-firestore.iam.gserviceaccount.com";
 const RUN_AGENT: &str = "service-123456789012@serverless-robot-prod.iam.gserviceaccount.com";
 
 /// The written list. There is no editor of a project in it, and no owner of anything.
@@ -495,11 +510,15 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
     }
     grants.extend(expected_grants_on_keys(world));
     grants.extend(expected_grants_of_teams(world));
+    grants.extend(telling::expected_grants(world));
     for job in world.all("google_cloud_run_v2_job") {
         let name = job["name"].as_str().unwrap_or_default();
         grants.push(format!("pedwatch-scheduler roles/run.invoker on {name} (google_cloud_run_v2_job_iam_member)"));
         if name == "pedwatch-daily" {
             grants.extend(expected_grants_of_daily());
+            continue;
+        }
+        if name == "pedwatch-notify" {
             continue;
         }
         for table in ["alert_log", "pod_metrics", "snapshots"] {
@@ -536,7 +555,9 @@ fn expected_grants_on_keys(world: &World) -> Vec<String> {
     };
     let topic = &world.all("google_pubsub_topic")[0]["kms_key_name"];
     let dataset = &world.all("google_bigquery_dataset")[0]["default_encryption_configuration"][0]["kms_key_name"];
+    let ledger = world.all("google_firestore_database").first().map(|it| &it["cmek_config"][0]["kms_key_name"]);
     let users = [(PUBSUB_AGENT, topic), (RUN_AGENT, topic), ("bigquery_default_service_account", dataset)];
+    let users = users.into_iter().chain(ledger.map(|key| (FIRESTORE_AGENT, key)));
     users.into_iter().filter_map(|(who, key)| user(who, key)).collect()
 }
 
@@ -568,8 +589,8 @@ fn variable(container: &Json, key: &str) -> Option<String> {
     found["value"].as_str().map(str::to_owned)
 }
 
-/// The names are exactly those of configuration keys, and the whole is a valid configuration.
-fn environment_is_right(container: &Json) -> bool {
+/// The names are exactly those of configuration keys, and the whole is a valid configuration, with the file that is mounted.
+fn environment_is_right(world: &World, container: &Json) -> bool {
     let env: Vec<(String, String)> = container["env"]
         .as_array()
         .into_iter()
@@ -580,7 +601,16 @@ fn environment_is_right(container: &Json) -> bool {
         })
         .collect();
     let known: BTreeSet<String> = keys().iter().map(|key| env_name(key)).collect();
-    let config = pedwatch::config::Config::load(None, env.clone());
+    let (files, env): (Vec<_>, Vec<_>) = env.into_iter().partition(|(name, _)| name == ENV_CONFIG);
+    let file = match files.as_slice() {
+        [] => None,
+        [(_, path)] => match telling::mounted(world, container, path) {
+            Some(file) => Some(file),
+            None => return false,
+        },
+        _ => return false,
+    };
+    let config = pedwatch::config::Config::load(file.as_ref().map(|file| file.path()), env.clone());
     !env.is_empty()
         && env.iter().all(|(name, _)| known.contains(name))
         && config.is_ok_and(|config| config.store.is_some())
@@ -674,7 +704,7 @@ fn the_sink_exports_what_the_binary_asks_for() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 35] = [
+const MUTATIONS: [Mutation; 43] = [
     // The sink.
     ("modules/sink/filter.txt", "scale\\.(update|patch))", "scale\\.patch)", "push"),
     ("modules/sink/filter.txt", "(apps|extensions)", "apps", "push"),
@@ -734,6 +764,15 @@ const MUTATIONS: [Mutation; 35] = [
     ("run.tf", "member   = google_service_account.invoker[0].member", "member   = \"allUsers\"", "push"),
     ("run.tf", "\"log.format\"", "\"log.form\"", "push"),
     ("run.tf", "tostring(var.partition_expiration_days.replica_events)", "\"0\"", "push"),
+    // Telling.
+    ("telling.tf", "due = [\"receiver\", \"due_at\"]", "due = [\"receiver\", \"created_at\"]", "organization"),
+    ("telling.tf", "field      = \"expires_at\"", "field      = \"due_at\"", "organization"),
+    ("telling.tf", "resource.name == ", "resource.name != ", "organization"),
+    ("telling.tf", "for_each = local.ledger_key[*]", "for_each = []", "organization"),
+    ("telling.tf", "secret_data = var.telling.config", "secret_data = \"[receivers\"", "organization"),
+    ("telling.tf", "folder = \"${local.secrets_folder}/${name}\"", "folder = \"/${name}\"", "organization"),
+    ("jobs.tf", "each.key == \"notify\" ? local.send_volumes", "true ? local.send_volumes", "organization"),
+    ("telling.tf", "outcome=\\\"refused\\\"", "outcome=\\\"later\\\"", "organization"),
     // BigQuery.
     (
         "bigquery.tf",

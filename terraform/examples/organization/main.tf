@@ -26,6 +26,21 @@ module "pedwatch" {
     "team-discovery" = ["group:discovery@example.com", "user:lead@example.com"]
   }
 
+  # Whom pedwatch itself tells; the secret's value is put into Secret Manager by hand.
+  telling = {
+    location = "europe-west1"
+    secrets  = { slack = "pedwatch-slack-webhook" }
+    config   = <<-EOT
+      [receivers.platform]
+      kind = "slack_webhook"
+      webhook_url_file = "/secrets/slack/value"
+      digest_at = "08:30"
+
+      [[routes]]
+      receivers = ["platform"]
+    EOT
+  }
+
   tell         = { warning = true }
   alert_emails = ["platform@example.com"]
 }

@@ -7,13 +7,194 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
+use pedwatch::config::{Config, LedgerUrl};
+use pedwatch::notify::channel::Way;
+use pedwatch::notify::notice::Outcome;
+use pedwatch::notify::sealed::Sealed;
+use pedwatch::store::firestore::{EXPIRY, INDEXES};
 use pedwatch::store::sqlite::Sqlite;
+use pedwatch::telemetry::metrics::Metrics;
 use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use super::{VERSIONS, Workspace, World};
 use crate::servers::free_address;
 use crate::support::{PEDS_FROM, Sample, block_on, ped, register, root};
+
+/// The file of the configuration that a container is given, as it would find it.
+pub(super) fn mounted(world: &World, container: &Json, path: &str) -> Option<tempfile::NamedTempFile> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let mounts = container["volume_mounts"].as_array()?;
+    let mount = mounts.iter().find(|mount| mount["mount_path"] == folder)?;
+    let volume = volumes(world).into_iter().find(|volume| volume["name"] == mount["name"])?;
+    let secret = &volume["secret"][0];
+    let [version] = world.all("google_secret_manager_secret_version") else { return None };
+    let is_it = secret["items"][0]["path"] == name && secret["secret"] == "pedwatch-config";
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), version["secret_data"].as_str()?).expect("written");
+    is_it.then_some(file)
+}
+
+/// The volumes of everything that runs; those of one name are alike.
+fn volumes(world: &World) -> Vec<Json> {
+    let jobs = world.all("google_cloud_run_v2_job").iter().map(|job| &job["template"][0]["template"][0]);
+    let all = world.daemons().map(|daemon| &daemon["template"][0]).chain(jobs);
+    all.flat_map(|template| template["volumes"].as_array().cloned().unwrap_or_default()).collect()
+}
+
+/// The names of what a template mounts.
+fn mounts(template: &Json) -> Vec<String> {
+    let mounts = template["containers"][0]["volume_mounts"].as_array().into_iter().flatten();
+    let mut mounts: Vec<String> =
+        mounts.map(|mount| mount["mount_path"].as_str().unwrap_or_default().to_owned()).collect();
+    mounts.sort();
+    mounts
+}
+
+/// Who steps incidents writes into the ledger; who sends reads what lets it in; and what a breach costs is asked for.
+pub(super) fn expected_grants(world: &World) -> Vec<String> {
+    if world.all("google_firestore_database").is_empty() {
+        return Vec::new();
+    }
+    let steps = ["consumer", "registrar", "notify", "daily"];
+    let steps =
+        steps.map(|who| format!("pedwatch-{who} roles/datastore.user on the project (google_project_iam_member)"));
+    let secret = |who: &str, secret: &str| {
+        format!(
+            "pedwatch-{who} roles/secretmanager.secretAccessor on {secret} (google_secret_manager_secret_iam_member)"
+        )
+    };
+    let costs = ["closed_changes", "object_days"].map(|table| {
+        format!("pedwatch-consumer roles/bigquery.dataViewer on {table} (google_bigquery_table_iam_member)")
+    });
+    let mut grants = [
+        "pedwatch-notify READER on pedwatch (google_bigquery_dataset_access)".to_owned(),
+        "pedwatch-notify roles/bigquery.jobUser on the project (google_project_iam_member)".to_owned(),
+    ]
+    .to_vec();
+    grants.extend(steps.into_iter().chain(costs));
+    grants.extend(["consumer", "notify", "daily"].map(|who| secret(who, "pedwatch-config")));
+    grants.extend(["consumer", "notify"].map(|who| secret(who, "pedwatch-slack-webhook")));
+    if world.all("google_cloud_run_v2_job").len() > 2 {
+        grants.push(secret("jobs", "pedwatch-config"));
+    }
+    grants
+}
+
+/// A database that nobody deletes by accident, whose indexes are those of the code, which everybody is named, and which those
+/// who step incidents reach, and no other.
+pub(super) fn ledger_is_right(world: &World) -> bool {
+    let [database] = world.all("google_firestore_database") else {
+        return world.all("google_firestore_index").is_empty();
+    };
+    let (name, project) = (database["name"].as_str().unwrap_or_default(), database["project"].as_str());
+    let project = project.unwrap_or_default();
+    let index = |index: &Json| {
+        let fields = index["fields"].as_array().cloned().unwrap_or_default();
+        let is_ascending = fields.iter().all(|field| field["order"] == "ASCENDING");
+        let fields: Vec<String> =
+            fields.iter().map(|field| field["field_path"].as_str().unwrap_or_default().to_owned()).collect();
+        let collection = index["collection"].as_str().unwrap_or_default().to_owned();
+        (is_ascending && index["database"] == name).then_some((collection, fields))
+    };
+    let mut indexes: Vec<_> = world.all("google_firestore_index").iter().filter_map(index).collect();
+    indexes.sort();
+    let mut needed: Vec<(String, Vec<String>)> = INDEXES
+        .iter()
+        .map(|(collection, fields)| (collection.to_string(), fields.map(str::to_owned).to_vec()))
+        .collect();
+    needed.sort();
+    let [expiry] = world.all("google_firestore_field") else { return false };
+    let expires = (expiry["collection"].as_str(), expiry["field"].as_str()) == (Some(EXPIRY.0), Some(EXPIRY.1))
+        && !expiry["ttl_config"][0].is_null();
+    let only_there = format!("resource.name == \"projects/{project}/databases/{name}\"");
+    let reaches = |grant: &&Json| grant["role"] == "roles/datastore.user";
+    let mut grants = world.all("google_project_iam_member").iter().filter(reaches);
+    let told = format!("firestore:{project}/{name}");
+    database["type"] == "FIRESTORE_NATIVE"
+        && database["delete_protection_state"] == "DELETE_PROTECTION_ENABLED"
+        && indexes == needed
+        && expires
+        && grants.all(|grant| grant["condition"][0]["expression"] == only_there.as_str())
+        && told.parse::<LedgerUrl>().is_ok()
+        && world.containers().all(|container| super::variable(container, "notify.ledger").as_ref() == Some(&told))
+}
+
+/// The files that the configuration names are mounted where somebody sends, and nowhere else; and no secret is in the state.
+pub(super) fn secrets_are_right(world: &World) -> bool {
+    let [version] = world.all("google_secret_manager_secret_version") else {
+        return volumes(world).is_empty();
+    };
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), version["secret_data"].as_str().unwrap_or_default()).expect("written");
+    let Ok(config) = Config::load(Some(file.path()), []) else { return false };
+    let secret = |way: &Way| match way {
+        Way::SlackWebhook { url: Sealed::File(path) } => Some(path.display().to_string()),
+        _ => None,
+    };
+    let files: Vec<String> = config.notify.receivers.iter().filter_map(|receiver| secret(&receiver.way)).collect();
+    let senders: Vec<&Json> = world
+        .daemons()
+        .map(|daemon| &daemon["template"][0])
+        .chain(jobs(world, true).map(|job| &job["template"][0]["template"][0]))
+        .collect();
+    let is_there = |template: &&Json, file: &String| {
+        let Some((folder, name)) = file.rsplit_once('/') else { return false };
+        let mount = template["containers"][0]["volume_mounts"].as_array().into_iter().flatten();
+        let mut named = mount.filter(|mount| mount["mount_path"] == folder).map(|mount| &mount["name"]);
+        let volume = named.next().and_then(|name| volumes(world).into_iter().find(|volume| volume["name"] == *name));
+        volume.is_some_and(|volume| volume["secret"][0]["items"][0]["path"] == name)
+    };
+    let others = jobs(world, false).map(|job| mounts(&job["template"][0]["template"][0]));
+    !files.is_empty()
+        && senders.iter().all(|template| files.iter().all(|file| is_there(template, file)))
+        && others.into_iter().all(|mounts| mounts == ["/etc/pedwatch"])
+}
+
+/// The jobs that send, or those that do not.
+fn jobs(world: &World, sends: bool) -> impl Iterator<Item = &Json> {
+    world.all("google_cloud_run_v2_job").iter().filter(move |job| (job["name"] == "pedwatch-notify") == sends)
+}
+
+/// By the metrics as `/metrics` has them, and by the job, however little runs.
+pub(super) fn untold_is_told(world: &World) -> bool {
+    if world.all("google_firestore_database").is_empty() {
+        return true;
+    }
+    let metrics = Metrics::default();
+    metrics.notice("hook", Outcome::Refused { why: String::new() }.name());
+    metrics.untold(None, 0);
+    let text = metrics.text().expect("text");
+    let asked = ["notifications_total", "oldest_unsent_notification", "job_completed_execution_count"];
+    let [refused, oldest, looked] = asked.map(|metric| queries(world, metric));
+    let is_measured = |query: &str| {
+        let names = Regex::new("pedwatch_[a-z_]+").expect("a pattern");
+        names.find_iter(query).all(|name| text.contains(&format!("\n{}", name.as_str())))
+    };
+    let is_refused = |(query, _): &(String, String)| query.contains("outcome=\"refused\"") && is_measured(query);
+    let is_notify = |(query, _): &(String, String)| query.contains("job_name=\"pedwatch-notify\"");
+    refused.iter().any(is_refused) && oldest.iter().any(|(query, _)| is_measured(query)) && looked.iter().any(is_notify)
+}
+
+#[test]
+fn a_message_that_waits_is_told_and_none_that_does_not() {
+    block_on(async {
+        let workspace = Workspace::new(VERSIONS[1]).await;
+        let world = workspace.apply("organization").await.expect("applied");
+        let [(query, held)] = queries(&world, "oldest_unsent_notification").try_into().expect("one query");
+        let series = |instance: &str, values: &str| {
+            format!(
+                "{{series: 'pedwatch_oldest_unsent_notification_timestamp_seconds{{cluster=\"__run__\",namespace=\"pedwatch\",\
+                 instance=\"{instance}\"}}', values: '{values}'}}"
+            )
+        };
+        // One has waited since an hour after the beginning, as one instance says; another has nothing that waits.
+        let waits = [series("a", "0x11 3600x40"), series("b", "0x52")].join(", ");
+        let told = "{eval_time: 2h, alertname: Silence, exp_alerts: [{exp_labels: {}}]}";
+        assert_told(&query, &held, &waits, &format!("{{eval_time: 80m, alertname: Silence}}, {told}"));
+        assert_told(&query, &held, &series("a", "0x52"), "{eval_time: 4h, alertname: Silence}");
+    });
+}
 
 /// What `serve` logs of a Deployment that is over its limit, as the binary writes it.
 fn alert_line() -> &'static Json {
@@ -253,7 +434,8 @@ fn days_that_are_not_closed_are_told_and_those_that_are_closed_are_not() {
     block_on(async {
         let workspace = Workspace::new(VERSIONS[1]).await;
         let world = workspace.apply("push").await.expect("applied");
-        let [(query, held)] = queries(&world, "job_completed_execution_count").try_into().expect("one query");
+        let daily = queries(&world, "pedwatch-daily");
+        let [(query, held)] = daily.try_into().expect("one query");
         let labels = ["monitored_resource=\"cloud_run_job\"", "job_name=\"pedwatch-daily\""].join(",");
         let series = |result: &str, values: &str| {
             format!(
