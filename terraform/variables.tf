@@ -97,7 +97,7 @@ variable "instances" {
 }
 
 variable "resources" {
-  description = "CPU and memory of pedwatch in one instance. The README's figures were measured with two cores; a message takes well under a millisecond of one, and memory stays under 150 MB."
+  description = "CPU and memory of pedwatch in one instance. The figures in docs/speed.md were measured with two cores; a message takes well under a millisecond of one, and memory stays under 150 MB."
   type = object({
     cpu    = optional(string, "1")
     memory = optional(string, "512Mi")

@@ -343,7 +343,7 @@ mod tests {
         (readings, longest)
     }
 
-    /// README's table of costs is computed from these.
+    /// The table of costs in docs/bigquery.md is computed from these.
     #[test]
     fn however_many_alerts_a_day_has_its_readings_are_bounded() {
         assert_eq!(day(200), (200, std::time::Duration::ZERO), "each at once");

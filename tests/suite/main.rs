@@ -17,6 +17,7 @@ mod cli;
 mod clusters;
 mod contract;
 mod days;
+mod docs;
 mod exceptions;
 mod faults;
 mod forms;

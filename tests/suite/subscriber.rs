@@ -331,8 +331,13 @@ fn a_killed_puller_s_messages_come_to_the_next_one() {
         first.kill();
         drop(held);
         assert_eq!(rows(&store).await, 0, "nothing was written, and nothing acknowledged");
-        let _second = Subscriber::start(folder.path(), &args, &[]);
-        all_there(&store, &entries).await;
+        let second = Subscriber::start(folder.path(), &args, &[]);
+        tokio::select! {
+            () = all_there(&store, &entries) => {}
+            () = tokio::time::sleep(Duration::from_secs(200)) => {
+                panic!("{} rows; {}", rows(&store).await, second.page("/metrics").await.1)
+            }
+        }
         assert_same(store, &entries).await;
     });
 }
