@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::Sender;
 
+use crate::notify::ledger::{Change, FileId, LedgerError};
 use crate::ped::limits::Claim;
 use crate::ped::retirement::{Retired, Retirement};
 use crate::ped::version::{Addition, Registration, Version, additions};
@@ -51,6 +52,9 @@ pub enum StoreError {
     Permanent(String),
 }
 
+/// What became of rows, and of what follows from steps, each in their order.
+pub type Written = (Vec<Appended>, Vec<Result<(), LedgerError>>);
+
 /// A place for facts. Verdicts are derived in it, so it holds the versions too.
 #[async_trait]
 pub trait Store: Registry {
@@ -59,6 +63,20 @@ pub trait Store: Registry {
     /// # Errors
     /// [`StoreError`] when some of them may not be stored; appending them all again is safe.
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError>;
+
+    /// Appends rows, and writes what follows from steps, in one transaction: for a store that is the ledger too
+    /// ([`Store::file`]). A change that comes too late, because its documents are others by now, is left out by itself.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; then nothing was written, or all of it.
+    async fn append_with(&self, _: Arc<[Record]>, _: Vec<Change>) -> Result<Written, StoreError> {
+        Err(StoreError::Permanent("this store keeps no ledger".to_owned()))
+    }
+
+    /// The file that it is in, where it is in one of a file system: a ledger in the same one is the same database.
+    fn file(&self) -> Option<FileId> {
+        None
+    }
 
     /// How many appends under way at once it gains from.
     fn appends_at_once(&self) -> usize;

@@ -81,9 +81,17 @@ pub enum Wanted<'w> {
     State(State),
 }
 
+/// What tells one file from another: its device, and its number there.
+pub type FileId = (u64, u64);
+
 /// A place for documents and notices, with compare-and-set.
 #[async_trait]
 pub trait Ledger: Send + Sync {
+    /// The file that it is in, where it is in one of a file system.
+    fn file(&self) -> Option<FileId> {
+        None
+    }
+
     /// Reads documents, one for each key; `None` where there is none.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::canary::Returned;
-use super::incidents::{LimitsNow, Seen, Telling};
+use super::incidents::{LimitsNow, Seen, Telling, ledger_error};
 use super::message::Envelope;
 use super::quarantine::{must_be_stored, refusals};
 use super::reader::{Reader, Shared, tell};
@@ -23,13 +23,15 @@ use super::room::Room;
 use super::{Assessed, Pipeline};
 use crate::audit::{DecodeError, Ignored, Outcome};
 use crate::names::Named;
+use crate::notify::ledger::{Change, Claim, Ledger, LedgerError, Stored, Wanted};
+use crate::notify::notice::{Notice, Outcome as NoticeOutcome};
 use crate::ped::Deployment;
 use crate::ped::limits::Limits;
 use crate::policy::Policy;
 use crate::store::batch::{Batcher, Batching};
 use crate::store::reach::late_marks;
 use crate::store::row::Record;
-use crate::store::{Store, StoreError, query};
+use crate::store::{Appended, Store, StoreError, query};
 use crate::telemetry::metrics::{InFlight, Metrics};
 use crate::telemetry::steady::{Recent, Steady};
 
@@ -84,6 +86,8 @@ pub struct Consumer {
     reader: Reader,
     room: Room,
     trouble: Steady,
+    /// Whether the store is the ledger too.
+    is_ledger: bool,
 }
 
 impl Consumer {
@@ -105,6 +109,7 @@ impl Consumer {
         let readings = Readings::new(query::judged_through(&*store).await?, limits_for);
         let batcher = Batcher::new(Arc::clone(&store), batching, metrics.clone());
         let hurries = AtomicBool::new(false);
+        let is_ledger = telling.as_ref().is_some_and(|telling| telling.is_in(&*store));
         let (pipeline, told) = (Pipeline::new(policy, limits), Recent::default());
         let pipeline = if telling.is_some() { pipeline.followed() } else { pipeline };
         let shared = Arc::new(Shared { pipeline, store, metrics, readings, told, telling, hurries });
@@ -114,6 +119,7 @@ impl Consumer {
             shared,
             room: Room::default(),
             trouble: Steady::default(),
+            is_ledger,
         })
     }
 
@@ -179,7 +185,10 @@ impl Consumer {
         now: DateTime<Utc>,
     ) -> Result<Handled, StoreError> {
         let Assessed { ignored, records, seen, due, canaries, .. } = assessed;
-        if !records.is_empty() {
+        let joins = !seen.is_empty() && !records.is_empty() && self.is_ledger;
+        if joins {
+            self.append_and_follow(&records, &seen, read, now).await?;
+        } else if !records.is_empty() {
             self.append(&records, now).await?;
         }
         for record in &records {
@@ -187,7 +196,9 @@ impl Consumer {
                 self.shared.metrics.recorded(event.cluster_id(), event.event_time);
             }
         }
-        self.follow(&seen, read, now).await?;
+        if !joins {
+            self.follow(&seen, read, now).await?;
+        }
         self.hear(&canaries, now).await?;
         // Behind the append: a reading in between would not find them.
         let mark =
@@ -219,7 +230,7 @@ impl Consumer {
     /// Steps the incidents. Each step is a transaction of the ledger, so whoever waits for this may go away: the message comes
     /// again, and what was done then changes nothing.
     async fn follow(&self, seen: &[Seen], read: &BTreeSet<Deployment>, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let limits = Fresh { consumer: self, read };
+        let limits = Fresh { consumer: self, read, facts: None };
         if let Some(present) = self.shared.present(now, &limits).filter(|_| !seen.is_empty()) {
             let begun = Instant::now();
             present.see(seen).await?;
@@ -228,12 +239,35 @@ impl Consumer {
         Ok(())
     }
 
+    /// Appends rows, and steps the incidents, where the store is the ledger too: in one transaction, so that a message alone
+    /// waits for the disk once. What is to be told of them is told behind the append all the same.
+    async fn append_and_follow(
+        &self,
+        records: &[Record],
+        seen: &[Seen],
+        read: &BTreeSet<Deployment>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some(telling) = &self.shared.telling else { return self.append(records, now).await };
+        let joint =
+            Joint { consumer: self, ledger: &*telling.ledger, records, now, is_appended: AtomicBool::new(false) };
+        let limits = Fresh { consumer: self, read, facts: Some(&joint) };
+        if let Some(present) = self.shared.present(now, &limits) {
+            let begun = Instant::now();
+            let followed = present.by_way_of(&joint).see(seen).await;
+            self.shared.metrics.stage("incidents", begun.elapsed());
+            followed?;
+        }
+        // Where nothing was stepped.
+        joint.append().await
+    }
+
     /// Steps the incidents of which something is due.
     ///
     /// # Errors
     /// [`StoreError`] when the ledger does not work; it is tried again at the next time.
     pub async fn step_due(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let limits = Fresh { consumer: self, read: &BTreeSet::new() };
+        let limits = Fresh { consumer: self, read: &BTreeSet::new(), facts: None };
         match self.shared.present(now, &limits) {
             Some(present) => Ok(present.due().await?),
             None => Ok(()),
@@ -242,13 +276,24 @@ impl Consumer {
 
     async fn append(&self, records: &[Record], now: DateTime<Utc>) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let mut outcomes = self.batcher.append([records, &late_marks(records, now)].concat()).await?;
+        let outcomes = self.batcher.append([records, &late_marks(records, now)].concat()).await?;
+        self.quarantine(records, outcomes, now).await?;
+        self.shared.metrics.stage("append", begun.elapsed());
+        Ok(())
+    }
+
+    /// Keeps what the store refused of some rows, given what became of them and of their marks.
+    async fn quarantine(
+        &self,
+        records: &[Record],
+        mut outcomes: Vec<Appended>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         must_be_stored(&outcomes.split_off(records.len()), "watermarks")?;
         let refusals = refusals(records, &outcomes, now);
         if !refusals.is_empty() {
             must_be_stored(&self.batcher.append(refusals).await?, "quarantine")?;
         }
-        self.shared.metrics.stage("append", begun.elapsed());
         Ok(())
     }
 
@@ -323,6 +368,8 @@ struct Fresh<'c> {
     consumer: &'c Consumer,
     /// Those of these Deployments have just been read.
     read: &'c BTreeSet<Deployment>,
+    /// What is not stored yet.
+    facts: Option<&'c Joint<'c>>,
 }
 
 #[async_trait]
@@ -336,6 +383,92 @@ impl LimitsNow for Fresh<'_> {
             return Ok(());
         }
         self.consumer.reader.these(BTreeSet::from([deployment.clone()])).await
+    }
+
+    async fn store_first(&self) -> Result<(), StoreError> {
+        match self.facts {
+            Some(facts) => facts.append().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// A ledger that is the store too, whose first step takes the rows of its message along. One message has one of them, and
+/// steps one thing after the other.
+struct Joint<'c> {
+    consumer: &'c Consumer,
+    ledger: &'c dyn Ledger,
+    records: &'c [Record],
+    now: DateTime<Utc>,
+    is_appended: AtomicBool,
+}
+
+impl Joint<'_> {
+    /// Appends the rows, unless they are.
+    async fn append(&self) -> Result<(), StoreError> {
+        if !self.is_appended.load(Ordering::Relaxed) {
+            self.consumer.append(self.records, self.now).await?;
+            self.is_appended.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn commit_with_rows(&self, change: &Change) -> Result<Result<(), LedgerError>, StoreError> {
+        if self.is_appended.load(Ordering::Relaxed) {
+            return Ok(self.consumer.batcher.append_with(Vec::new(), change.clone()).await?.1);
+        }
+        let rows = [self.records, &late_marks(self.records, self.now)].concat();
+        let (outcomes, changed) = self.consumer.batcher.append_with(rows, change.clone()).await?;
+        self.consumer.quarantine(self.records, outcomes, self.now).await?;
+        self.is_appended.store(true, Ordering::Relaxed);
+        Ok(changed)
+    }
+}
+
+#[async_trait]
+impl Ledger for Joint<'_> {
+    async fn documents(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, LedgerError> {
+        self.ledger.documents(keys).await
+    }
+
+    async fn due_documents(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<Stored>, LedgerError> {
+        self.ledger.due_documents(now, most).await
+    }
+
+    async fn open_documents(&self, place: &str, after: Option<&str>, most: u32) -> Result<Vec<Stored>, LedgerError> {
+        self.ledger.open_documents(place, after, most).await
+    }
+
+    async fn count_open(&self, place: &str) -> Result<u64, LedgerError> {
+        self.ledger.count_open(place).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<(), LedgerError> {
+        self.commit_with_rows(change).await.map_err(ledger_error)?
+    }
+
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Option<Notice>, LedgerError> {
+        self.ledger.claim(claim).await
+    }
+
+    async fn settle(&self, claimed: &Notice, outcome: &NoticeOutcome, claim: &Claim<'_>) -> Result<bool, LedgerError> {
+        self.ledger.settle(claimed, outcome, claim).await
+    }
+
+    async fn due_notices(&self, receiver: &str, now: DateTime<Utc>, most: u32) -> Result<Vec<Notice>, LedgerError> {
+        self.ledger.due_notices(receiver, now, most).await
+    }
+
+    async fn gather(&self, digest: &Notice, told: &[Notice]) -> Result<(), LedgerError> {
+        self.ledger.gather(digest, told).await
+    }
+
+    async fn retry(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Notice>, LedgerError> {
+        self.ledger.retry(id, now).await
+    }
+
+    async fn notices(&self, wanted: Wanted<'_>, most: u32) -> Result<Vec<Notice>, LedgerError> {
+        self.ledger.notices(wanted, most).await
     }
 }
 

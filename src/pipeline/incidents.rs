@@ -158,7 +158,12 @@ impl Telling {
         store: &'t dyn Store,
         limits: &'t (dyn LimitsNow + 't),
     ) -> Present<'t> {
-        Present { telling: self, now, policy, store, limits }
+        Present { telling: self, ledger: &*self.ledger, now, policy, store, limits }
+    }
+
+    /// Whether the store is the ledger too.
+    pub fn is_in(&self, store: &dyn Store) -> bool {
+        store.file().is_some_and(|file| self.ledger.file() == Some(file))
     }
 }
 
@@ -175,6 +180,14 @@ pub trait LimitsNow: Send + Sync {
     async fn read_again(&self, _deployment: &ped::Deployment) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// Stores what a step is about, where that is not stored yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it may not be stored.
+    async fn store_first(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl LimitsNow for Limits {
@@ -187,10 +200,19 @@ impl LimitsNow for Limits {
 #[derive(Clone, Copy)]
 pub struct Present<'t> {
     pub(super) telling: &'t Telling,
+    /// Where steps are written.
+    ledger: &'t dyn Ledger,
     pub(super) now: DateTime<Utc>,
     policy: &'t Policy,
     pub(super) store: &'t dyn Store,
     limits: &'t (dyn LimitsNow + 't),
+}
+
+impl<'t> Present<'t> {
+    /// The same, with steps written by another way to the same ledger.
+    pub(super) fn by_way_of(self, ledger: &'t dyn Ledger) -> Self {
+        Present { ledger, ..self }
+    }
 }
 
 impl Present<'_> {
@@ -269,7 +291,7 @@ impl Present<'_> {
     }
 
     fn stepper(&self) -> Stepper<'_> {
-        Stepper { ledger: &*self.telling.ledger, around: self }
+        Stepper { ledger: self.ledger, around: self }
     }
 
     fn wake(&self, steps: &[Step]) {
@@ -333,7 +355,14 @@ impl Surroundings for Present<'_> {
         let about = About { rule: step.rule, severity: step.severity, deployment, owner: owner.as_deref() };
         let source = version.as_ref().and_then(|version| version.source.clone());
         let hears = self.telling.channels.is_told(&about, &contacts, step.kind);
-        let cost = if hears { self.cost(deployment, step).await } else { None };
+        let cost = match hears {
+            true => {
+                // It is a question about what is stored.
+                self.limits.store_first().await.map_err(ledger_error)?;
+                self.cost(deployment, step).await
+            }
+            false => None,
+        };
         let besides = Besides { owner: owner.clone(), source, cost };
         let message = Message::new(step, deployment, besides, self.now);
         Ok(self.telling.channels.addressed(&about, &contacts, &message))

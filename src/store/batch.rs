@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::row::Record;
 use super::{Appended, Store, StoreError};
+use crate::notify::ledger::{Change, LedgerError};
 use crate::telemetry::metrics::Metrics;
 
 /// How much goes into one append, and how many are on their way. There is no timer: an append is sent as soon as there is a
@@ -37,10 +38,13 @@ impl Default for Batching {
 /// nothing grows without bound.
 const QUEUE_SUBMISSIONS: usize = 500;
 
-type Answer = Result<Vec<Appended>, StoreError>;
+/// What became of the rows, and of the change where there is one.
+type Answer = Result<(Vec<Appended>, Option<Result<(), LedgerError>>), StoreError>;
 
 struct Submission {
     records: Vec<Record>,
+    /// What follows from a step, where the store is the ledger too.
+    change: Option<Change>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -68,10 +72,27 @@ impl Batcher {
     ///
     /// # Errors
     /// [`StoreError`] as [`Store::append`] gave it for the whole batch; submitting again is safe.
-    pub async fn append(&self, records: Vec<Record>) -> Answer {
+    pub async fn append(&self, records: Vec<Record>) -> Result<Vec<Appended>, StoreError> {
+        Ok(self.submit(records, None).await?.0)
+    }
+
+    /// As [`Batcher::append`], with what follows from a step in the same transaction, where the store is the ledger too.
+    ///
+    /// # Errors
+    /// As [`Batcher::append`]; what became of the change, where that is another matter, stands beside.
+    pub async fn append_with(
+        &self,
+        records: Vec<Record>,
+        change: Change,
+    ) -> Result<(Vec<Appended>, Result<(), LedgerError>), StoreError> {
+        let (outcomes, changed) = self.submit(records, Some(change)).await?;
+        Ok((outcomes, changed.unwrap_or_else(|| Err(LedgerError::Transient("it was not answered for".to_owned())))))
+    }
+
+    async fn submit(&self, records: Vec<Record>, change: Option<Change>) -> Answer {
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Transient("pedwatch is stopping".to_owned());
-        self.queue.send(Submission { records, answer }).await.map_err(|_| stopped())?;
+        self.queue.send(Submission { records, change, answer }).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 }
@@ -105,16 +126,22 @@ async fn gather(
 }
 
 async fn write(store: &dyn Store, batch: Vec<Submission>) {
-    let mut records = Vec::new();
+    let (mut records, mut changes) = (Vec::new(), Vec::new());
     let mut callers = Vec::with_capacity(batch.len());
     for submission in batch {
-        callers.push((submission.records.len(), submission.answer));
+        callers.push((submission.records.len(), submission.change.is_some(), submission.answer));
         records.extend(submission.records);
+        changes.extend(submission.change);
     }
-    let mut outcomes = store.append(records.into()).await.map(Vec::into_iter);
-    for (rows, answer) in callers {
-        let own =
-            outcomes.as_mut().map(|outcomes| outcomes.by_ref().take(rows).collect()).map_err(|error| error.clone());
+    let written = match changes.is_empty() {
+        true => store.append(records.into()).await.map(|outcomes| (outcomes, Vec::new())),
+        false => store.append_with(records.into(), changes).await,
+    };
+    let mut written = written.map(|(outcomes, changed)| (outcomes.into_iter(), changed.into_iter()));
+    for (rows, changes, answer) in callers {
+        let own = written.as_mut().map_err(|error| error.clone()).map(|(outcomes, changed)| {
+            (outcomes.by_ref().take(rows).collect(), changes.then(|| changed.next()).flatten())
+        });
         // A caller that no longer waits has been cancelled; its message is delivered again.
         let _ = answer.send(own);
     }

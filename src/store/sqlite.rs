@@ -17,8 +17,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::query::{self, Query, Rows, Value};
 use super::row::{Cell, Record, Row};
-use super::{Appended, Store, StoreError, schema};
+use super::{Appended, Store, StoreError, Written, schema};
 use crate::id;
+use crate::notify::ledger::{Change, FileId};
 use file::DatabaseFile;
 use steps::Steps;
 
@@ -219,6 +220,30 @@ impl Store for Sqlite {
             Ok(outcomes)
         })
         .await
+    }
+
+    async fn append_with(&self, records: Arc<[Record]>, changes: Vec<Change>) -> Result<Written, StoreError> {
+        self.with(&self.writer, &self.writer, move |session| {
+            let mut transaction = session.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let outcomes = append_all(&transaction, &records)?;
+            let mut changed = Vec::with_capacity(changes.len());
+            for change in &changes {
+                let mut savepoint = transaction.savepoint()?;
+                let done = ledger::apply(&savepoint, change)?;
+                if done.is_err() {
+                    savepoint.rollback()?;
+                }
+                savepoint.commit()?;
+                changed.push(done);
+            }
+            transaction.commit()?;
+            Ok((outcomes, changed))
+        })
+        .await
+    }
+
+    fn file(&self) -> Option<FileId> {
+        self.file.as_ref().map(|file| file.id())
     }
 
     /// One writes, the others wait.

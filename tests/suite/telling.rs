@@ -39,6 +39,8 @@ struct World {
     slack: Hook,
     /// A database of Firestore, where the ledger is in one.
     database: Option<DatabaseName>,
+    /// The ledger's file else.
+    ledger: &'static str,
 }
 
 impl World {
@@ -49,7 +51,7 @@ impl World {
 
     fn by(database: Option<DatabaseName>, settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let world = World { folder, hook: Hook::new(0), slack: Hook::slack(), database };
+        let world = World { folder, hook: Hook::new(0), slack: Hook::slack(), database, ledger: "ledger.db" };
         let judged_by = std::fs::read_to_string(root().join("fixtures/pedwatch.toml")).expect("readable");
         let notify = format!(
             "[store]\nurl = {:?}\n[notify]\nledger = {:?}\n{settings}\n\
@@ -83,6 +85,14 @@ impl World {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("acme-telling-{}-{number}/(default)", std::process::id());
         Self::by(Some(name.parse().expect("a name")), AT_ONCE)
+    }
+
+    /// As [`World::new`], with the ledger in the store's own file.
+    fn in_one_file() -> Self {
+        let world = World { ledger: "facts.db", ..Self::new() };
+        let text = std::fs::read_to_string(world.path("pedwatch.toml")).expect("readable");
+        std::fs::write(world.path("pedwatch.toml"), text.replace("ledger.db", "facts.db")).expect("written");
+        world
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -125,7 +135,7 @@ impl World {
 
     fn ledger(&self) -> Box<dyn Ledger> {
         let Some(name) = &self.database else {
-            return Box::new(Sqlite::open(&self.path("ledger.db")).expect("a ledger"));
+            return Box::new(Sqlite::open(&self.path(self.ledger)).expect("a ledger"));
         };
         let endpoint = Some(format!("http://{}", firestore()));
         let config = FirestoreConfig { endpoint, anonymous: true, deadline: PATIENCE };

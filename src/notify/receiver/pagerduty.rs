@@ -54,6 +54,8 @@ impl PagerDuty {
 
     async fn trigger(&self, key: &str, notice: &Notice, now: DateTime<Utc>) -> Outcome {
         let Content { deployment, severity, rule, began_at, body, .. } = &notice.content;
+        // Never empty; a digest is of many clusters.
+        let source = Some(deployment.cluster.as_str()).filter(|cluster| !cluster.is_empty()).unwrap_or("pedwatch");
         let summary = shortened(body.lines().next().unwrap_or_default(), SUMMARY_MAX_CHARS);
         let links: Vec<Json> = link(body).map(|href| json!({"href": href, "text": "log entry"})).into_iter().collect();
         let event = json!({
@@ -63,7 +65,7 @@ impl PagerDuty {
             "client": "pedwatch",
             "payload": {
                 "summary": summary,
-                "source": deployment.cluster,
+                "source": source,
                 "severity": severity.to_string(),
                 "timestamp": id::time(*began_at),
                 "component": deployment.name,

@@ -104,6 +104,11 @@ impl DatabaseFile {
         DatabaseFile { number, number_before, ..self }
     }
 
+    /// What tells it from other files.
+    pub(super) fn id(&self) -> Identity {
+        self.identity
+    }
+
     /// Whether it is still there under its name, with the same database in it, and its log too.
     ///
     /// # Errors

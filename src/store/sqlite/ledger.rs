@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::Sqlite;
 use crate::id;
 use crate::names::Named;
-use crate::notify::ledger::{Change, Claim, Ledger, LedgerError, Put, Stored, Wanted};
+use crate::notify::ledger::{Change, Claim, FileId, Ledger, LedgerError, Put, Stored, Wanted};
 use crate::notify::notice::{Notice, Outcome, Progress, State, Turn};
 use crate::store::StoreError;
 use crate::time;
@@ -53,6 +53,10 @@ fn ledger_error(error: StoreError) -> LedgerError {
 
 #[async_trait]
 impl Ledger for Sqlite {
+    fn file(&self) -> Option<FileId> {
+        self.file.as_ref().map(|file| file.id())
+    }
+
     async fn documents(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, LedgerError> {
         let keys = keys.to_vec();
         self.read(move |connection| {
@@ -200,7 +204,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 /// Writes a change, unless a document is not as it was read.
-pub(super) fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<Result<(), LedgerError>> {
+pub(super) fn apply(transaction: &Connection, change: &Change) -> rusqlite::Result<Result<(), LedgerError>> {
     for document in &change.documents {
         if !put(transaction, document)? {
             return Ok(Err(LedgerError::Conflict));
@@ -218,7 +222,7 @@ pub(super) fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite:
 }
 
 /// Adds a notice, unless it is there already.
-fn insert(transaction: &Transaction<'_>, notice: &Notice) -> rusqlite::Result<()> {
+fn insert(transaction: &Connection, notice: &Notice) -> rusqlite::Result<()> {
     let sql = format!(
         "INSERT INTO notifications ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     );
@@ -251,7 +255,7 @@ fn by_id(connection: &Connection, id: &str) -> rusqlite::Result<Option<Notice>> 
 }
 
 /// Whether it was written: a revision that is not the one that was read belongs to somebody else.
-fn put(transaction: &Transaction<'_>, document: &Put) -> rusqlite::Result<bool> {
+fn put(transaction: &Connection, document: &Put) -> rusqlite::Result<bool> {
     let Put { key, revision, due_at, open_in, body } = document;
     let due_at = due_at.map(id::time);
     let written = match revision {

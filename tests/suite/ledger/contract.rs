@@ -303,6 +303,38 @@ impl Steps {
     }
 }
 
+/// Where the store is the ledger, rows and what follows from a step are written together; one that comes too late costs its rows
+/// nothing, nor others.
+#[test]
+fn rows_and_steps_are_one_append_where_the_store_is_the_ledger() {
+    use pedwatch::store::batch::{Batcher, Batching};
+    use pedwatch::store::row::{Record, Watermark};
+    use pedwatch::store::{Appended, Store, query};
+    block_on(async {
+        let file = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Sqlite::open(&file.path().join("facts.db")).expect("a file"));
+        let again = Sqlite::open(&file.path().join("facts.db")).expect("a file");
+        let other = Sqlite::open(&file.path().join("ledger.db")).expect("a file");
+        assert!(Store::file(&*store).is_some() && Store::file(&*store) == Ledger::file(&again));
+        assert_ne!(Store::file(&*store), Ledger::file(&other));
+        let batcher = Batcher::new(Arc::clone(&store) as _, Batching::default(), Default::default());
+        let row = |name: &str| vec![Record::Watermark(Watermark { name: name.to_owned(), through: now(), at: now() })];
+        let begins = |key: &str| change(put(key, None, "1"), vec![notice(key, Kind::Opened, 1)]);
+        let all = [("a", begins("k1")), ("b", begins("k1")), ("c", begins("k2"))];
+        let written = join_all(all.iter().map(|(name, change)| batcher.append_with(row(name), change.clone()))).await;
+        let written: Vec<_> = written.into_iter().map(|written| written.expect("written")).collect();
+        assert!(written.iter().all(|(rows, _)| *rows == [Appended::Stored]));
+        let changed: Vec<_> = written.into_iter().map(|(_, changed)| changed).collect();
+        assert_eq!(changed, [Ok(()), Err(LedgerError::Conflict), Ok(())]);
+        for name in ["a", "b", "c"] {
+            assert!(query::watermark(&*store, name).await.expect("readable").is_some(), "{name}");
+        }
+        let keys = ["k1", "k2"].map(str::to_owned);
+        assert!(again.documents(&keys).await.expect("readable").iter().all(Option::is_some));
+        assert_eq!(again.due_notices("hook", now(), 10).await.expect("readable").len(), 2);
+    });
+}
+
 /// Firestore drops what has expired: what is over and told, and nothing of what is open, which later notices refer to.
 #[test]
 fn what_is_over_goes_by_itself_and_what_is_open_stays() {

@@ -143,6 +143,10 @@ fn pagerduty_rings_again_where_it_gets_worse_and_is_left_with_nothing_open() {
             summary.as_str().is_some_and(|text| text.contains("now asks for 9 replicas, over its limit of 5")),
             "{summary}"
         );
+        let mut digest = worded(Form::Text, Kind::Digest, 1, 8);
+        digest.content.deployment = Deployment::default();
+        let sent = pager(&"k".repeat(32)).send(&digest, &[], Utc::now()).await;
+        assert!(matches!(sent, Outcome::Sent { .. }), "a digest that fell back: {sent:?}");
         let notice = worded(Form::Text, Kind::Opened, 1, 8);
         assert!(matches!(pager("short").send(&notice, &[], Utc::now()).await, Outcome::Refused { .. }));
     });

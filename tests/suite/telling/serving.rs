@@ -103,9 +103,18 @@ fn the_same_is_told_by_a_ledger_in_firestore() {
 /// Killed at any moment and started again, it ends with the same notices: what was not acknowledged comes again.
 #[test]
 fn whoever_is_killed_ends_with_the_same_notices() {
-    let world = World::new();
+    ends_with_the_same_notices(&World::new());
+}
+
+/// Rows and steps are one transaction then.
+#[test]
+fn whoever_is_killed_ends_with_the_same_notices_where_all_is_in_one_file() {
+    ends_with_the_same_notices(&World::in_one_file());
+}
+
+fn ends_with_the_same_notices(world: &World) {
     world.register_demo();
-    let mut serve = Serve::start(&world);
+    let mut serve = Serve::start(world);
     for (number, entry) in month().iter().enumerate() {
         match (number % 4, number) {
             // Right behind the answer, or before it can answer. What was being sent then waits for the end of its lease.
@@ -119,14 +128,14 @@ fn whoever_is_killed_ends_with_the_same_notices() {
                     pushing.join().expect("answered");
                 }
                 drop(serve);
-                serve = Serve::start(&world);
+                serve = Serve::start(world);
                 assert!(serve.push(entry), "it comes again");
             }
             _ => assert!(serve.push(entry)),
         }
         world.quiet();
     }
-    allow_more(&world);
+    allow_more(world);
     world.quiet();
     assert_eq!(sorted(world.told().into_values()), sorted(TOLD));
 }
