@@ -1,15 +1,29 @@
-# What is done from time to time: a Cloud Run job for each subcommand, and the schedule that runs it. Closing days is one of them,
-# as an identity of its own (daily.tf).
+# What is done from time to time: a Cloud Run job for each subcommand, and the schedule that runs it. Closing days, snapshots and
+# canaries are of them, each as an identity of its own (daily.tf, clusters.tf).
 locals {
   jobs = merge(
-    { for name, job in var.jobs : name => { args = job.args, schedule = job.schedule, timeout = job.timeout, account = "jobs" } },
-    { for daily in var.daily[*] : "daily" => { args = ["daily"], schedule = daily.schedule, timeout = daily.timeout, account = "daily" } },
-    { for telling in local.telling : "notify" => { args = ["notify", "--once"], schedule = telling.schedule, timeout = "600s", account = "notify" } },
+    { for name, job in var.jobs : name => { args = job.args, schedule = job.schedule, timeout = job.timeout, account = "jobs", retries = 3 } },
+    { for daily in var.daily[*] : "daily" => { args = ["daily"], schedule = daily.schedule, timeout = daily.timeout, account = "daily", retries = 3 } },
+    { for snapshot in var.snapshot[*] : "snapshot" => { args = ["snapshot"], schedule = snapshot.schedule, timeout = snapshot.timeout, account = "snapshot", retries = 3 } },
+    { for telling in local.telling : "notify" => { args = ["notify", "--once"], schedule = telling.schedule, timeout = "600s", account = "notify", retries = 3 } },
+    # The next one comes soon, and a second one within the same run would count twice.
+    { for canary in var.canary[*] : "canary" => { args = ["canary"], schedule = canary.schedule, timeout = "${canary.wait_seconds + 400}s", account = "canary", retries = 0 } },
   )
   job_accounts = {
-    jobs   = one(google_service_account.jobs[*].email)
-    daily  = one(google_service_account.daily[*].email)
-    notify = one(google_service_account.notify[*].email)
+    jobs     = one(google_service_account.jobs[*].email)
+    daily    = one(google_service_account.daily[*].email)
+    notify   = one(google_service_account.notify[*].email)
+    snapshot = try(google_service_account.lookers["snapshot"].email, null)
+    canary   = try(google_service_account.lookers["canary"].email, null)
+  }
+  # Who looks into clusters tells nobody of incidents, and needs no configuration for that.
+  job_env = {
+    for name in keys(local.jobs) : name => contains(keys(local.looking_settings), name) ? {
+      for key, value in merge(local.settings, local.looking_settings[name]) : "PEDWATCH_${upper(replace(key, ".", "__"))}" => value if key != "notify.ledger"
+    } : local.env
+  }
+  job_volumes = {
+    for name in keys(local.jobs) : name => name == "notify" ? local.send_volumes : contains(keys(local.looking_settings), name) ? {} : local.config_volumes
   }
 }
 
@@ -74,10 +88,10 @@ resource "google_cloud_run_v2_job" "jobs" {
       service_account = local.job_accounts[each.value.account]
       encryption_key  = var.kms_key
       timeout         = each.value.timeout
-      max_retries     = 3
+      max_retries     = each.value.retries
 
       dynamic "volumes" {
-        for_each = each.key == "notify" ? local.send_volumes : local.config_volumes
+        for_each = local.job_volumes[each.key]
 
         content {
           name = volumes.key
@@ -121,7 +135,7 @@ resource "google_cloud_run_v2_job" "jobs" {
         }
 
         dynamic "env" {
-          for_each = local.env
+          for_each = local.job_env[each.key]
 
           content {
             name  = env.key
@@ -130,7 +144,7 @@ resource "google_cloud_run_v2_job" "jobs" {
         }
 
         dynamic "volume_mounts" {
-          for_each = each.key == "notify" ? local.send_volumes : local.config_volumes
+          for_each = local.job_volumes[each.key]
 
           content {
             name       = volume_mounts.key
@@ -157,6 +171,13 @@ resource "google_cloud_run_v2_job" "jobs" {
     google_firestore_index.notifications,
     google_secret_manager_secret_iam_member.config,
     google_secret_manager_secret_iam_member.secrets,
+    google_bigquery_table_iam_member.lookers_write_snapshots,
+    google_bigquery_table_iam_member.lookers_read_limits,
+    google_bigquery_table_iam_member.lookers_read_marks,
+    google_bigquery_dataset_access.lookers_check,
+    google_project_iam_member.lookers_query,
+    google_project_iam_member.lookers_connect,
+    google_project_iam_member.lookers_pass,
     google_kms_crypto_key_iam_member.agents,
   ]
 }

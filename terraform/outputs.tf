@@ -40,3 +40,8 @@ output "team_datasets" {
   description = "The dataset of each team of owners, by team."
   value       = { for team, dataset in google_bigquery_dataset.teams : team => "${var.project}.${dataset.dataset_id}" }
 }
+
+output "lookers" {
+  description = "The identities that look into clusters, snapshot and canary: for the bindings in deploy/kubernetes/rbac.yaml and canary.yaml."
+  value       = { for name, account in google_service_account.lookers : name => account.email }
+}

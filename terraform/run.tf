@@ -28,6 +28,8 @@ locals {
     },
     # What is closed is not computed again out of events that are gone.
     { "bigquery.partition_expiration_days" = tostring(var.partition_expiration_days.replica_events) },
+    # Its object is out of scope, wherever it is.
+    { for canary in var.canary[*] : "canary.namespace" => canary.namespace },
     # Cloud Run verifies the token before a request gets to us: nobody but the invoker may invoke the service.
     local.push ? { "push.auth" = "platform", "push.max_in_flight" = tostring(var.concurrency) } : {},
     local.push ? {} : { "pull.subscription" = "projects/${var.project}/subscriptions/${var.name}-audit" },

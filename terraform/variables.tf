@@ -380,6 +380,80 @@ variable "telling" {
   }
 }
 
+variable "cluster_access" {
+  description = "The clusters that snapshots and canaries are of, by what they are called here: each as the audit log names it, how it is reached (dns, endpoint or connect_gateway), and patterns of namespaces to take, or behind ! to leave."
+  type = map(object({
+    project    = string
+    location   = string
+    name       = string
+    access     = optional(string, "dns")
+    namespaces = optional(list(string), [])
+    membership = optional(string)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.cluster_access) : can(regex("^[a-z0-9_]+$", name))])
+    error_message = "cluster_access would be named by lower-case letters, digits and _, such as prod_1."
+  }
+  validation {
+    condition     = alltrue([for cluster in values(var.cluster_access) : contains(["dns", "endpoint", "connect_gateway"], cluster.access)])
+    error_message = "cluster_access.*.access would be \"dns\", \"endpoint\" or \"connect_gateway\"."
+  }
+}
+
+variable "snapshot" {
+  description = "Recording what runs in the clusters of cluster_access: when (cron's form, UTC; before daily), for how long at most, whether pods are counted too, and after how many hours without success somebody is told. Null: not at all, and what the log misses is not found."
+  type = object({
+    schedule         = optional(string, "30 23 * * *")
+    timeout          = optional(string, "1800s")
+    pods             = optional(bool, false)
+    told_after_hours = optional(number, 26)
+  })
+  default = null
+
+  validation {
+    condition     = length(split(" ", try(var.snapshot.schedule, "30 23 * * *"))) == 5
+    error_message = "snapshot.schedule would have five fields, such as \"30 23 * * *\"."
+  }
+  validation {
+    condition     = try(var.snapshot.told_after_hours, 26) >= 2 && try(var.snapshot.told_after_hours, 26) <= 168
+    error_message = "snapshot.told_after_hours would be from 2 to 168, a week, and more than are between two runs."
+  }
+  validation {
+    condition     = var.snapshot == null || length(var.cluster_access) > 0
+    error_message = "snapshot would have clusters to look into: cluster_access has none."
+  }
+}
+
+variable "canary" {
+  description = "Proving that what is written in the clusters of cluster_access comes back: when a dry run is made in each (cron's form, UTC), where its object is (deploy/kubernetes/canary.yaml), how long its entry is waited for, and within how many minutes two that are missing, or none that was sent, are told. Null: not at all, and a broken sink is told after silence_hours."
+  type = object({
+    schedule           = optional(string, "*/10 * * * *")
+    namespace          = optional(string, "pedwatch")
+    wait_seconds       = optional(number, 120)
+    told_after_minutes = optional(number, 25)
+  })
+  default = null
+
+  validation {
+    condition     = length(split(" ", try(var.canary.schedule, "*/10 * * * *"))) == 5
+    error_message = "canary.schedule would have five fields, such as \"*/10 * * * *\"."
+  }
+  validation {
+    condition     = try(var.canary.told_after_minutes, 25) >= 5 && try(var.canary.told_after_minutes, 25) <= 1440
+    error_message = "canary.told_after_minutes would be from 5 to 1440, a day, and more than are between three runs."
+  }
+  validation {
+    condition     = try(var.canary.wait_seconds, 120) >= 1 && try(var.canary.wait_seconds, 120) <= 3600
+    error_message = "canary.wait_seconds would be from 1 to 3600."
+  }
+  validation {
+    condition     = var.canary == null || length(var.cluster_access) > 0
+    error_message = "canary would have clusters to send to: cluster_access has none."
+  }
+}
+
 variable "jobs" {
   description = "Other work from time to time: pedwatch subcommands by name, each with its arguments and a schedule in cron's form (UTC)."
   type = map(object({
@@ -394,8 +468,8 @@ variable "jobs" {
     error_message = "jobs.*.schedule would have five fields, such as \"15 2 * * *\"."
   }
   validation {
-    condition     = length(setintersection(keys(var.jobs), ["daily", "notify"])) == 0
-    error_message = "jobs would have neither \"daily\" nor \"notify\": these are variables of their own, daily and telling."
+    condition     = length(setintersection(keys(var.jobs), ["daily", "notify", "snapshot", "canary"])) == 0
+    error_message = "jobs would not have \"daily\", \"notify\", \"snapshot\" or \"canary\": these are variables of their own, daily, telling, snapshot and canary."
   }
 }
 

@@ -286,3 +286,45 @@ run "names_fit_service_accounts" {
   variables { name = "a-name-that-is-far-too-long-for-it" }
   expect_failures = [var.name]
 }
+
+run "snapshots_are_of_clusters" {
+  command = plan
+  variables { snapshot = {} }
+  expect_failures = [var.snapshot]
+}
+
+run "canaries_are_sent_to_clusters" {
+  command = plan
+  variables { canary = {} }
+  expect_failures = [var.canary]
+}
+
+run "snapshots_have_a_schedule_of_five_fields" {
+  command = plan
+  variables {
+    cluster_access = { prod_1 = { project = "acme-prod", location = "europe-west1", name = "prod-1" } }
+    snapshot       = { schedule = "nightly" }
+  }
+  expect_failures = [var.snapshot]
+}
+
+run "canaries_are_told_within_a_day" {
+  command = plan
+  variables {
+    cluster_access = { prod_1 = { project = "acme-prod", location = "europe-west1", name = "prod-1" } }
+    canary         = { told_after_minutes = 3000 }
+  }
+  expect_failures = [var.canary]
+}
+
+run "a_cluster_has_a_name_that_a_variable_can_have" {
+  command = plan
+  variables { cluster_access = { prod-1 = { project = "acme-prod", location = "europe-west1", name = "prod-1" } } }
+  expect_failures = [var.cluster_access]
+}
+
+run "a_cluster_is_reached_somehow" {
+  command = plan
+  variables { cluster_access = { prod_1 = { project = "acme-prod", location = "europe-west1", name = "prod-1", access = "kubeconfig" } } }
+  expect_failures = [var.cluster_access]
+}

@@ -18,6 +18,7 @@ use crate::support::{block_on, fixtures, root};
 use provider::Provider;
 
 mod guide;
+mod looking;
 mod order;
 mod protocol;
 mod provider;
@@ -167,7 +168,7 @@ impl World {
 /// One promise of the module, and whether an applied example keeps it.
 type Contract = (&'static str, fn(&World) -> bool);
 
-const CONTRACTS: [Contract; 27] = [
+const CONTRACTS: [Contract; 28] = [
     ("the filter passes what the decoder watches, and nothing else", |world| {
         world.sinks().all(|sink| filter_is_right(sink["filter"].as_str().unwrap_or_default()))
     }),
@@ -312,6 +313,7 @@ const CONTRACTS: [Contract; 27] = [
         let scraped = policies.iter().any(|policy| text(policy).contains("pedwatch_last_event_timestamp_seconds"));
         let own = if scraped { 1 + usize::from(push == 0) } else { 0 };
         let untold = world.all("google_firestore_database").len();
+        let snapshots = usize::from(has_job(world, "pedwatch-snapshot"));
         let named = |outcome: &str| policies.iter().filter(|policy| text(policy).contains(outcome)).count();
         let told = [
             "num_undelivered_messages",
@@ -319,7 +321,7 @@ const CONTRACTS: [Contract; 27] = [
             "pedwatch_last_event_timestamp_seconds",
             "job_completed_execution_count",
         ];
-        policies.len() == 4 + push + sinks + severities + own + untold
+        policies.len() == 4 + push + sinks + severities + own + untold + snapshots
             && named("quarantined") == usize::from(scraped)
             && named("retried") == usize::from(scraped && push == 0)
             && told.iter().all(|metric| policies.iter().any(|policy| text(policy).contains(metric)))
@@ -353,6 +355,7 @@ const CONTRACTS: [Contract; 27] = [
         };
         jobs.len() == schedules.len() && jobs.iter().all(run)
     }),
+    ("snapshots and canaries have their clusters, and it is told where they did not run", looking::looks_and_tells),
     ("days are closed every day, and it is told where they are not", |world| {
         let jobs = world.all("google_cloud_run_v2_job");
         let Some(daily) = jobs.iter().find(|job| job["name"] == "pedwatch-daily") else { return false };
@@ -434,7 +437,9 @@ pub fn matches(filter: &str, entry: &Json) -> bool {
 /// Who may do what, of all grants: member, role, and what it is granted on.
 fn grants(world: &World) -> BTreeSet<String> {
     let mut grants = BTreeSet::new();
-    let is_grant = |kind: &str| kind.contains("_iam_") || kind == "google_bigquery_dataset_access";
+    let is_grant = |kind: &str| {
+        kind.contains("_iam_") && !kind.ends_with("_custom_role") || kind == "google_bigquery_dataset_access"
+    };
     for (kind, resources) in world.0.iter().filter(|(kind, _)| is_grant(kind)) {
         for grant in resources {
             let views = grant["dataset"][0]["dataset"][0]["dataset_id"].as_str().map(|of| format!("the views of {of}"));
@@ -518,6 +523,10 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
             grants.extend(expected_grants_of_daily());
             continue;
         }
+        if let Some(looker) = ["snapshot", "canary"].into_iter().find(|looker| name == format!("pedwatch-{looker}")) {
+            grants.extend(looking::expected_grants(looker));
+            continue;
+        }
         if name == "pedwatch-notify" {
             continue;
         }
@@ -582,6 +591,10 @@ fn expected_grants_of_teams(world: &World) -> Vec<String> {
     grants.collect()
 }
 
+fn has_job(world: &World, name: &str) -> bool {
+    world.all("google_cloud_run_v2_job").iter().any(|job| job["name"] == name)
+}
+
 /// What a container says a key is.
 fn variable(container: &Json, key: &str) -> Option<String> {
     let name = env_name(key);
@@ -600,6 +613,8 @@ fn environment_is_right(world: &World, container: &Json) -> bool {
             (text("name"), text("value"))
         })
         .collect();
+    // Clusters have names of their own; what is none of their keys is ignored.
+    let is_of_a_cluster = |name: &str| name.starts_with("PEDWATCH_CLUSTERS__");
     let known: BTreeSet<String> = keys().iter().map(|key| env_name(key)).collect();
     let (files, env): (Vec<_>, Vec<_>) = env.into_iter().partition(|(name, _)| name == ENV_CONFIG);
     let file = match files.as_slice() {
@@ -612,8 +627,8 @@ fn environment_is_right(world: &World, container: &Json) -> bool {
     };
     let config = pedwatch::config::Config::load(file.as_ref().map(|file| file.path()), env.clone());
     !env.is_empty()
-        && env.iter().all(|(name, _)| known.contains(name))
-        && config.is_ok_and(|config| config.store.is_some())
+        && env.iter().all(|(name, _)| known.contains(name) || is_of_a_cluster(name))
+        && config.is_ok_and(|config| config.store.is_some() && config.ignored.is_empty())
 }
 
 fn tables_are_right(world: &World) -> bool {
@@ -704,7 +719,7 @@ fn the_sink_exports_what_the_binary_asks_for() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 43] = [
+const MUTATIONS: [Mutation; 51] = [
     // The sink.
     ("modules/sink/filter.txt", "scale\\.(update|patch))", "scale\\.patch)", "push"),
     ("modules/sink/filter.txt", "(apps|extensions)", "apps", "push"),
@@ -751,6 +766,25 @@ const MUTATIONS: [Mutation; 43] = [
     ),
     ("daily.tf", "toset([\"closed_changes\", ", "toset([\"replica_events\", ", "push"),
     ("variables.tf", "told_after_hours = optional(number, 26)", "told_after_hours = optional(number, 20)", "push"),
+    // Snapshots and canaries.
+    (
+        "clusters.tf",
+        "[\"container.clusters.get\", \"container.clusters.connect\"]",
+        "[\"container.clusters.*\"]",
+        "pull",
+    ),
+    ("clusters.tf", "canary = \"roles/gkehub.gatewayEditor\"", "canary = \"roles/gkehub.gatewayAdmin\"", "pull"),
+    ("clusters.tf", "toset([\"pod_metrics\", \"snapshots\"])", "toset([\"pod_metrics\"])", "pull"),
+    ("clusters.tf", "toset([\"watermarks\"])", "toset([\"deployment_config\"])", "pull"),
+    (
+        "clusters.tf",
+        "jsonPayload.message=\\\"canary is missing\\\"",
+        "jsonPayload.message=\\\"canary came back\\\"",
+        "pull",
+    ),
+    ("clusters.tf", "group_by_fields      = [\"metric.label.cluster\"]", "group_by_fields      = []", "pull"),
+    ("jobs.tf", "account = \"canary\", retries = 0", "account = \"canary\", retries = 3", "pull"),
+    ("run.tf", "\"canary.namespace\" => canary.namespace", "\"canary.namespace\" => \"pedwatch\"", "pull"),
     // Monitoring.
     ("monitoring.tf", "jsonPayload.message=\\\"alert\\\"", "jsonPayload.message=\\\"alarm\\\"", "push"),
     ("monitoring.tf", "field = \"replicas\"", "field = \"number\"", "push"),

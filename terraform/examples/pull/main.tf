@@ -1,4 +1,4 @@
-# One folder, pulled by a worker pool that always runs; and a daily job. Encrypted by keys of one's own: BigQuery's EU wants one
+# One folder, pulled by a worker pool that always runs; snapshots and canaries of its clusters; and a job of one's own. Encrypted by keys of one's own: BigQuery's EU wants one
 # in Cloud KMS' europe, Cloud Run one in its region.
 provider "google" {}
 
@@ -25,6 +25,14 @@ module "pedwatch" {
     kms_key             = "projects/acme-keys/locations/europe/keyRings/pedwatch/cryptoKeys/tables"
     deletion_protection = false
   }
+
+  # What really runs in them, every night; and whether they are heard of, every ten minutes.
+  cluster_access = {
+    prod_1 = { project = "acme-prod", location = "europe-west1", name = "prod-1" }
+    prod_2 = { project = "acme-stores", location = "europe-west4", name = "prod-2", access = "connect_gateway", namespaces = ["payments*", "!payments-dev"] }
+  }
+  snapshot = { pods = true }
+  canary   = { namespace = "platform" }
 
   # Whatever needs a name and a schedule.
   jobs = {

@@ -56,6 +56,7 @@ fn rules() -> Vec<(&'static str, String)> {
         ("google_cloud_run_v2_worker_pool.this", "consumer"),
         ("google_cloud_run_v2_job.jobs", "jobs_"),
         ("google_cloud_run_v2_job.jobs", "daily_"),
+        ("google_cloud_run_v2_job.jobs", "lookers_"),
     ] {
         rules.extend(GRANTS.map(|kind| (daemon, format!("{kind}.{identity}*"))));
         rules.extend(["tables", "views"].map(|tables| (daemon, format!("google_bigquery_table.{tables}"))));

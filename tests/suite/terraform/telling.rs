@@ -275,7 +275,8 @@ fn log_entry(resource: &str, label: &str, line: &Json) -> Json {
 /// Critical alerts are told by default; the metric counts pedwatch's alert lines and no other, each label is a field of them, and
 /// a policy asks for a severity that they have.
 pub(super) fn alerts_are_told(world: &World) -> bool {
-    let [metric] = world.all("google_logging_metric") else { return false };
+    let is_of_alerts = |metric: &&Json| metric["name"] == "pedwatch/alerts";
+    let Some(metric) = world.all("google_logging_metric").iter().find(is_of_alerts) else { return false };
     let name = metric["name"].as_str().unwrap_or_default();
     let asks =
         |policy: &&Json| policy["conditions"].to_string().contains(&format!("logging.googleapis.com/user/{name}"));
@@ -343,7 +344,7 @@ fn conditions_hold(policy: &Json, labels: &[(String, String)]) -> bool {
 }
 
 /// Logging's query language, as far as the metric uses it: lines are joined by AND, brackets hold what is joined by OR.
-fn matches(filter: &str, entry: &Json) -> bool {
+pub(super) fn matches(filter: &str, entry: &Json) -> bool {
     let value = |field: &str| entry.pointer(&format!("/{}", field.replace('.', "/"))).and_then(Json::as_str);
     let compares = |comparison: &str| -> bool {
         if let Some(field) = comparison.strip_suffix(":*") {
@@ -369,7 +370,7 @@ fn assert_silence(query: &str, series: &str, alerts: &str) {
 }
 
 /// The same for what has to hold for so long.
-fn assert_told(query: &str, held: &str, series: &str, alerts: &str) {
+pub(super) fn assert_told(query: &str, held: &str, series: &str, alerts: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let rules = json!({"groups": [{"name": "g", "rules": [{"alert": "Silence", "expr": query, "for": held}]}]});
     std::fs::write(folder.path().join("rules.yaml"), rules.to_string()).expect("written");
@@ -392,7 +393,7 @@ fn series(cluster: &str, instance: &str, values: &str) -> String {
 }
 
 /// The queries that ask for a metric, and for how long what they ask for has to hold.
-fn queries(world: &World, metric: &str) -> Vec<(String, String)> {
+pub(super) fn queries(world: &World, metric: &str) -> Vec<(String, String)> {
     let conditions =
         world.all("google_monitoring_alert_policy").iter().flat_map(|policy| policy["conditions"].as_array());
     let query = |condition: &Json| {
