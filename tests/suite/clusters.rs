@@ -22,6 +22,7 @@ mod canary;
 mod google;
 mod large;
 mod replaced;
+mod ringing;
 mod watch;
 
 /// A folder with a configuration and a store.

@@ -14,7 +14,7 @@ use crate::servers::free_address;
 use crate::support::{Sample, block_on, root};
 
 /// A process that ends with its test.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -24,14 +24,14 @@ impl Drop for Running {
 }
 
 /// Somebody who consumes into the place's store.
-struct Serve {
+pub(super) struct Serve {
     _process: Running,
     push: String,
     metrics: SocketAddr,
 }
 
 impl Serve {
-    fn start(place: &Place) -> Self {
+    pub(super) fn start(place: &Place) -> Self {
         let (address, metrics) = (free_address(), free_address());
         let mut its = place.command(&["serve"]);
         its.env("PORT", address.port().to_string()).env("PEDWATCH_PUSH__AUTH", "platform");
@@ -60,7 +60,7 @@ impl Serve {
     }
 }
 
-fn sink(api: &Api, serve: &Serve, more: &[&str]) -> Running {
+pub(super) fn sink(api: &Api, serve: &Serve, more: &[&str]) -> Running {
     let mut its = Command::new("python3");
     its.arg(root().join("tests/kubernetes/sink.py")).arg(api.audit_log()).arg(&serve.push).args(more);
     Running(its.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("python3"))

@@ -12,7 +12,7 @@ use crate::servers::free_address;
 use crate::support::{PEDS_FROM, block_on, ped, register};
 
 /// A process that ends with its test.
-struct Watch {
+pub(super) struct Watch {
     child: Child,
     metrics: String,
 }
@@ -26,12 +26,17 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    fn start(place: &Place) -> Self {
+    pub(super) fn start(place: &Place) -> Self {
         let port = free_address().port().to_string();
         let mut its = place.command(&["watch"]);
         its.env("PEDWATCH_CONSUMER__METRICS_PORT", &port).env("PEDWATCH_CONSUMER__LIMITS_REFRESH_SECONDS", "1");
         let child = its.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the binary starts");
         Watch { child, metrics: format!("http://127.0.0.1:{port}/metrics") }
+    }
+
+    /// Host and port that Prometheus scrapes.
+    pub(super) fn target(&self) -> &str {
+        self.metrics.trim_start_matches("http://").trim_end_matches("/metrics")
     }
 
     fn signal(&self, name: &str) {
@@ -70,7 +75,7 @@ impl Watch {
         found
     }
 
-    fn becomes(&self, expected: &[(&str, [Option<f64>; 3])]) {
+    pub(super) fn becomes(&self, expected: &[(&str, [Option<f64>; 3])]) {
         let expected: BTreeMap<String, _> = expected.iter().map(|(name, is)| ((*name).to_owned(), *is)).collect();
         let begun = Instant::now();
         loop {
