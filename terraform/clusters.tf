@@ -70,7 +70,7 @@ resource "google_project_iam_member" "lookers_pass" {
 }
 
 resource "google_bigquery_table_iam_member" "lookers_write_snapshots" {
-  for_each = var.snapshot == null ? [] : toset(["pod_metrics", "snapshots"])
+  for_each = var.snapshot == null ? [] : toset(["pod_metrics", "snapshots", "watermarks"])
 
   project    = var.project
   dataset_id = google_bigquery_dataset.this.dataset_id

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, Days, Duration, NaiveDate, SubsecRound, Utc};
+use chrono::{DateTime, Days, Duration, NaiveDate, NaiveTime, SubsecRound, Utc};
 
+use crate::audit::ObjectKind;
 use crate::id;
-use crate::ped::Deployment;
 use crate::ped::version::Version;
+use crate::ped::{Cluster, Deployment};
 use crate::store::query::days::{self, timeline};
+use crate::store::query::reality;
 use crate::store::reach::{Closing, Closings, day};
 use crate::store::row::{CarriedWrite, ClosedChange, ObjectDay, Place, Record};
 use crate::store::{Appended, Store, StoreError};
@@ -63,7 +65,7 @@ pub async fn due(
 /// [`StoreError`] when it cannot be read, or may not be stored; closing it again is safe.
 pub async fn close_day(store: &dyn Store, date: NaiveDate, now: DateTime<Utc>) -> Result<Closed, StoreError> {
     let end = date.checked_add_days(Days::new(1)).unwrap_or(date);
-    close(store, end.and_time(chrono::NaiveTime::MIN).and_utc(), now).await
+    close(store, end.and_time(NaiveTime::MIN).and_utc(), now).await
 }
 
 /// Closes the time up to an instant.
@@ -110,7 +112,8 @@ impl Story {
         let told = days::changes(store, reach).await?;
         let carried = days::carried(store, reach, through).await?;
         let versions = versions(store, &told).await?;
-        let days = object_days(&told, &versions, from, through);
+        let mut days = object_days(&told, &versions, from, through);
+        count_what_ran(store, &mut days, through).await?;
         let is_new = |change: &ClosedChange| from.is_none_or(|from| change.effective_time >= from);
         Ok(Story { from, through, changes: told.into_iter().filter(is_new).collect(), carried, days })
     }
@@ -199,6 +202,24 @@ fn object_days(
         rows.extend(days.filter_map(|day| ObjectDay::new(&day, place)));
     }
     rows
+}
+
+/// Adds the most replicas that a snapshot saw of each Deployment on each day.
+async fn count_what_ran(store: &dyn Store, days: &mut [ObjectDay], through: DateTime<Utc>) -> Result<(), StoreError> {
+    let Some(first) = days.iter().map(|row| row.date).min() else { return Ok(()) };
+    let mut highest: HashMap<(String, String, String, NaiveDate), i64> = HashMap::new();
+    for seen in reality::actual(store, (first.and_time(NaiveTime::MIN).and_utc(), through)).await? {
+        let (project, location) = (seen.project_id.unwrap_or_default(), seen.location.unwrap_or_default());
+        let cluster = Cluster { project: &project, location: &location, name: &seen.cluster_name }.to_string();
+        let key = (cluster, seen.namespace, seen.deployment_name, seen.timestamp.date_naive());
+        let (number, known) = (seen.actual_replicas.unwrap_or_default(), highest.entry(key).or_default());
+        *known = number.max(*known);
+    }
+    for row in days.iter_mut().filter(|row| row.object_kind == ObjectKind::Deployment) {
+        let key = (row.cluster_id.clone(), row.namespace.clone(), row.deployment_name.clone(), row.date);
+        row.highest_actual = highest.get(&key).copied();
+    }
+    Ok(())
 }
 
 fn place<'p>(change: &'p ClosedChange, cluster_id: &'p str, namespace: &'p str, deployment_name: &'p str) -> Place<'p> {

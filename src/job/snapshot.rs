@@ -10,6 +10,7 @@ use crate::id;
 use crate::ped::Cluster;
 use crate::ped::limits::Limits;
 use crate::policy::Scope;
+use crate::store::reach::late_marks;
 use crate::store::row::{PodMetrics, Record, Replaced, Snapshot, SnapshotState};
 use crate::store::{Appended, Store, StoreError};
 
@@ -131,7 +132,9 @@ async fn append_all(
     Ok(())
 }
 
-async fn append(store: &dyn Store, records: Vec<Record>) -> Result<(), StoreError> {
+/// A day that is closed already, as one may be of which a file tells, is closed again with it.
+async fn append(store: &dyn Store, mut records: Vec<Record>) -> Result<(), StoreError> {
+    records.extend(late_marks(&records, Utc::now()));
     let outcomes = store.append(Arc::from(records)).await?;
     let refused = outcomes.into_iter().find_map(|outcome| match outcome {
         Appended::Stored => None,

@@ -68,7 +68,7 @@ impl Closing {
 /// No event is as old.
 const FIRST: i64 = 0;
 
-/// The marks of events, and of versions of PEDs, that come when their day may be closed: they stand beside them in one
+/// The marks of events, of versions of PEDs, and of what snapshots saw, that come when their day may be closed: they stand beside them in one
 /// append, so that no reader
 /// takes a closing for right that does not know of them.
 pub fn late_marks(records: &[Record], now: DateTime<Utc>) -> Vec<Record> {
@@ -77,6 +77,7 @@ pub fn late_marks(records: &[Record], now: DateTime<Utc>) -> Vec<Record> {
         let (namespace, time) = match record {
             Record::Event(event) => (&event.namespace, event.event_time),
             Record::Version(version) => (&version.namespace, version.timestamp),
+            Record::Metrics(seen) => (&seen.namespace, seen.timestamp),
             _ => continue,
         };
         let day = day(time);

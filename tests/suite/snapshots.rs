@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use pedwatch::cluster::{Gathered, Listing, Namespaces, file};
+use pedwatch::job::daily::close_day;
 use pedwatch::job::snapshot::{Judging, Taken, record};
 use pedwatch::ped::Cluster;
 use pedwatch::ped::limits::Limits;
@@ -13,7 +14,9 @@ use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{command, run, stderr, stdout};
-use crate::support::{PEDS_FROM, block_on, config, on_every_store, ped, register, root, time};
+use crate::support::{
+    PEDS_FROM, Sample, block_on, config, handle, on_every_store, ped, pipeline, register, root, time,
+};
 
 const PROD: Cluster<'static> = Cluster { project: "acme-prod", location: "europe-west1", name: "prod-1" };
 const PROD_PATH: &str = "projects/acme-prod/locations/europe-west1/clusters/prod-1";
@@ -251,4 +254,31 @@ fn a_table_of_another_key_is_made_anew() {
     let desired: Vec<Json> = rows(&store, "pod_metrics").iter().map(|row| row["desired_replicas"].clone()).collect();
     assert_eq!(desired.len(), 3, "{desired:?}");
     assert!(!rows(&store, "current_replicas").is_empty(), "views are there, and rows");
+}
+
+/// What a closed day says of what ran; and a file that comes later closes it again.
+#[test]
+fn a_day_knows_the_most_that_a_snapshot_saw() {
+    on_every_store(async |store| {
+        let written = Sample::patch("a", "2026-09-20T05:00:00Z", 3).version(4_711, 3).bytes();
+        handle(store, &pipeline(store).await, &[written], time("2026-09-20T05:00:01Z")).await;
+        let date = time(AT).date_naive();
+        let seen = async |at: &str| {
+            let closed = close_day(store, date, time(at)).await.expect("closed");
+            let days = query::dump(store, "object_days").await.expect("readable");
+            let of_it = days.iter().find(|row| row["closing"] == closed.closing.id.as_str()).expect("a day");
+            let mut number = of_it["highest_actual"].clone();
+            crate::support::as_number(&mut number);
+            number.as_i64()
+        };
+        assert_eq!(seen("2026-09-21T00:30:00Z").await, None, "no snapshot was taken");
+        // One more than is asked for: a rollout.
+        for (version, replicas, expected) in [("10", 3, 4), ("12", 5, 6), ("14", 1, 6)] {
+            take(store, Ok(listing(vec![deployment("payments", "orders-api", replicas)], version))).await;
+            assert_eq!(seen(&format!("2026-09-21T00:{version}:00Z")).await, Some(expected));
+        }
+        take(store, Err("no answer within 300 s".to_owned())).await;
+        let marks = query::dump(store, "watermarks").await.expect("readable");
+        assert!(marks.iter().any(|mark| mark["name"] == "late/2026-09-20/payments"), "{marks:?}");
+    });
 }

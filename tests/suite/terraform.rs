@@ -774,7 +774,7 @@ const MUTATIONS: [Mutation; 51] = [
         "pull",
     ),
     ("clusters.tf", "canary = \"roles/gkehub.gatewayEditor\"", "canary = \"roles/gkehub.gatewayAdmin\"", "pull"),
-    ("clusters.tf", "toset([\"pod_metrics\", \"snapshots\"])", "toset([\"pod_metrics\"])", "pull"),
+    ("clusters.tf", "toset([\"pod_metrics\", \"snapshots\", ", "toset([\"pod_metrics\", ", "pull"),
     ("clusters.tf", "toset([\"watermarks\"])", "toset([\"deployment_config\"])", "pull"),
     (
         "clusters.tf",

@@ -46,6 +46,19 @@ row! {
     }
 }
 
+row! {
+    /// How many replicas a Deployment had.
+    Actual in "pod_metrics" {
+        timestamp: DateTime<Utc>,
+        project_id: Option<String>,
+        location: Option<String>,
+        cluster_name: String,
+        namespace: String,
+        deployment_name: String,
+        actual_replicas: Option<i64>,
+    }
+}
+
 fn times(times: &[(&str, DateTime<Utc>)]) -> Vec<(String, Value)> {
     times.iter().map(|(name, time)| ((*name).to_owned(), Value::Time(*time))).collect()
 }
@@ -138,6 +151,22 @@ pub async fn ran(store: &dyn Store, (from, to): (DateTime<Utc>, DateTime<Utc>)) 
         columns.collect::<Vec<_>>().join(", ")
     );
     Ok(store.fetch(&Query::new(sql, times(&[("ran_from", from), ("ran_to", to)]))).await?.read())
+}
+
+/// How many replicas complete snapshots of all clusters saw, from one time on and before another.
+///
+/// # Errors
+/// [`StoreError`] when they cannot be read.
+pub async fn actual(store: &dyn Store, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Result<Vec<Actual>, StoreError> {
+    let columns = Actual::COLUMNS.iter().map(|(name, ..)| format!("seen.`{name}` AS `{name}`"));
+    let sql = format!(
+        "SELECT DISTINCT {} FROM ${{dataset}}.pod_metrics AS seen
+         JOIN ${{dataset}}.snapshots AS snapshots ON snapshots.snapshot_id = seen.snapshot_id
+         WHERE snapshots.state = 'complete' AND seen.actual_replicas IS NOT NULL
+           AND seen.`timestamp` >= @actual_from AND seen.`timestamp` < @actual_to",
+        columns.collect::<Vec<_>>().join(", ")
+    );
+    Ok(store.fetch(&Query::new(sql, times(&[("actual_from", from), ("actual_to", to)]))).await?.read())
 }
 
 /// How the log left the Deployments of a cluster at an instant.

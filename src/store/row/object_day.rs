@@ -162,6 +162,7 @@ impl ObjectDay {
             writes: period.writes,
             changes: period.changes,
             missed_writes: period.missed_writes,
+            // Of snapshots, which the timeline of changes does not hold.
             highest_actual: None,
             inputs_hash: inputs_hash.clone(),
         })

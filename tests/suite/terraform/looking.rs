@@ -17,9 +17,12 @@ const PROJECTS: [&str; 2] = ["acme-prod", "acme-stores"];
 pub(super) fn expected_grants(looker: &str) -> Vec<String> {
     let who = format!("pedwatch-{looker}");
     let tables: &[(&str, &str)] = match looker {
-        "snapshot" => {
-            &[("dataEditor", "pod_metrics"), ("dataEditor", "snapshots"), ("dataViewer", "deployment_config")]
-        }
+        "snapshot" => &[
+            ("dataEditor", "pod_metrics"),
+            ("dataEditor", "snapshots"),
+            ("dataEditor", "watermarks"),
+            ("dataViewer", "deployment_config"),
+        ],
         _ => &[("dataViewer", "watermarks")],
     };
     let on_tables = tables
