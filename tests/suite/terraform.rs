@@ -805,7 +805,7 @@ const MUTATIONS: [Mutation; 51] = [
     ("telling.tf", "for_each = local.ledger_key[*]", "for_each = []", "organization"),
     ("telling.tf", "secret_data = var.telling.config", "secret_data = \"[receivers\"", "organization"),
     ("telling.tf", "folder = \"${local.secrets_folder}/${name}\"", "folder = \"/${name}\"", "organization"),
-    ("jobs.tf", "each.key == \"notify\" ? local.send_volumes", "true ? local.send_volumes", "organization"),
+    ("jobs.tf", "name == \"notify\" ? local.send_volumes", "true ? local.send_volumes", "organization"),
     ("telling.tf", "outcome=\\\"refused\\\"", "outcome=\\\"later\\\"", "organization"),
     // BigQuery.
     (
