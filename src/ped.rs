@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 mod clusters;
 pub mod contacts;
+pub mod diff;
 mod documents;
 mod exceptions;
 pub mod limits;

@@ -46,13 +46,7 @@ pub struct Charge {
 impl Charge {
     /// What a fee is made of; `None` where something is missing that has a price.
     pub fn replicas(&self, price: &Price) -> Option<Replicas> {
-        let resources = self.in_force.as_ref()?.resources;
-        let of = |amount: Option<i64>, price: Decimal| amount.or(price.is_zero().then_some(0));
-        Some(Replicas {
-            max: self.max?,
-            vcpu_millis: of(resources.vcpu_millis, price.cpu)?,
-            memory_bytes: of(resources.memory_bytes, price.gb)?,
-        })
+        Replicas::of(self.max, self.in_force.as_ref()?.resources, price)
     }
 
     /// Who is charged.

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::price::Price;
+use crate::timeline::Resources;
 
 /// A maximum, and what one replica may use: what a fee depends on besides the price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,18 @@ pub struct Replicas {
     pub vcpu_millis: i64,
     /// Memory of one in bytes.
     pub memory_bytes: i64,
+}
+
+impl Replicas {
+    /// What a fee is made of; `None` where something is missing that has a price.
+    pub fn of(max: Option<i64>, resources: Resources, price: &Price) -> Option<Self> {
+        let of = |amount: Option<i64>, price: Decimal| amount.or(price.is_zero().then_some(0));
+        Some(Replicas {
+            max: max?,
+            vcpu_millis: of(resources.vcpu_millis, price.cpu)?,
+            memory_bytes: of(resources.memory_bytes, price.gb)?,
+        })
+    }
 }
 
 /// What a month costs.

@@ -1,4 +1,4 @@
-//! `pedwatch ped validate|register|remove|list|history|schema`.
+//! `pedwatch ped validate|diff|register|remove|list|history|schema`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,6 +27,7 @@ use crate::shown::Shown;
 use crate::store::RetireError;
 use crate::store::row::{self, DeploymentConfig};
 
+mod diff;
 mod faults;
 mod init;
 
@@ -41,6 +42,8 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "text")]
         format: FaultFormat,
     },
+    /// Show what a change of PED files changes: limits, fees, and who would be over
+    Diff(diff::Args),
     /// Write a PED file for each Deployment that runs, with what it may come to today as its limit: for review
     Init(init::Args),
     /// Append the versions in these files to what is registered, unless nothing changed
@@ -148,6 +151,7 @@ pub(super) async fn run(command: Command, config: &Config, screen: Screen) -> Re
                 None => ExitCode::FAILURE,
             });
         }
+        Command::Diff(args) => return diff::run(args, config, screen).await,
         Command::Init(args) => return init::run(args, config).await,
         Command::Register(args) => return register(args, config, screen).await,
         Command::Remove(args) => return remove(args, config, screen).await,

@@ -20,7 +20,8 @@ pub struct Resources {
 }
 
 impl Resources {
-    fn of(terms: &Terms) -> Self {
+    /// What a PED says.
+    pub fn of(terms: &Terms) -> Self {
         let quantity = |key: &str| terms.limits.get(key).or_else(|| terms.requests.get(key));
         Resources {
             vcpu_millis: quantity("cpu").and_then(|cpu| quantity::thousandths(cpu)),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests start: the BigQuery server (local-bigquery, on DuckDB) into target/servers, for which Python
-# 3.13 or newer and PyPI are needed; an SMTP server and what checks manifests against Kubernetes' schemas beside it; a Kubernetes
+# 3.13 or newer and PyPI are needed; an SMTP server and what checks manifests and workflows against Kubernetes' and GitHub's schemas beside it; a Kubernetes
 # API server (see kubernetes.sh), built into a cache; promtool, Alertmanager and a browser, where Debian's packages are at hand.
 # Does nothing when they are there.
 set -euo pipefail
@@ -18,12 +18,14 @@ fi
 
 tests/servers/kubernetes.sh >/dev/null
 
-home=target/servers/bigquery smtp=target/servers/smtp validate=target/servers/kubernetes-validate
+home=target/servers/bigquery smtp=target/servers/smtp validate=target/servers/kubernetes-validate \
+  workflows=target/servers/check-jsonschema
 mkdir -p target/servers
 # One installs, the others wait for it.
 exec 9>target/servers/.lock
 flock 9
-[ -f "$home/.complete" ] && [ -f "$smtp/.complete" ] && [ -f "$validate/.complete" ] && exit 0
+is_there() { for of in "$@"; do [ -f "$of/.complete" ] || return 1; done; }
+is_there "$home" "$smtp" "$validate" "$workflows" && exit 0
 
 python=
 for candidate in python3.14 python3.13 "$HOME"/.pyenv/versions/3.1[3-9]*/bin/python python3; do
@@ -47,6 +49,12 @@ if [ ! -f "$validate/.complete" ]; then
   "$python" -m venv "$validate"
   pip "$validate" kubernetes-validate==1.37.0
   touch "$validate/.complete"
+fi
+if [ ! -f "$workflows/.complete" ]; then
+  rm -rf "$workflows"
+  "$python" -m venv "$workflows"
+  pip "$workflows" check-jsonschema==0.39.0
+  touch "$workflows/.complete"
 fi
 [ -f "$home/.complete" ] && exit 0
 

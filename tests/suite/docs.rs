@@ -125,7 +125,7 @@ fn shape(page: &str) -> (Vec<usize>, Vec<String>, BTreeSet<String>) {
     let (text, blocks) = parts(page);
     let depth = |line: &&str| line.chars().take_while(|c| *c == '#').count();
     let headings = text.iter().map(depth).filter(|depth| *depth > 0).collect();
-    let bare = |line: &&str| line.split("  #").next().unwrap_or_default().trim_end().to_owned();
+    let bare = |line: &&str| line.split(" #").next().unwrap_or_default().trim_end().to_owned();
     let code = blocks.iter().filter(|(language, _)| *language != "text").flat_map(|(_, lines)| lines.iter().map(bare)).collect();
     let words = text.iter().flat_map(|line| line.split(|c: char| !c.is_ascii_digit()));
     (headings, code, words.filter(|word| !word.is_empty()).map(str::to_owned).collect())

@@ -21,6 +21,7 @@ mod docs;
 mod exceptions;
 mod faults;
 mod forms;
+mod github;
 mod golden;
 mod incident;
 mod kubernetes;
