@@ -33,8 +33,10 @@ pub fn differences<'p>(before: &'p [Ped], after: &'p [Ped]) -> Vec<Difference<'p
     let by_subject = |peds: &'p [Ped]| peds.iter().map(|ped| (&ped.subject, ped)).collect::<BTreeMap<_, _>>();
     let (before, after) = (by_subject(before), by_subject(after));
     let subjects: BTreeSet<&Subject> = before.keys().chain(after.keys()).copied().collect();
-    let of = |subject: &'p Subject| {
-        Difference { subject, before: before.get(subject).copied(), after: after.get(subject).copied() }
+    let of = |subject: &'p Subject| Difference {
+        subject,
+        before: before.get(subject).copied(),
+        after: after.get(subject).copied(),
     };
     subjects.into_iter().map(of).filter(|difference| difference.before != difference.after).collect()
 }
@@ -47,7 +49,11 @@ impl Difference<'_> {
         let keys: BTreeSet<String> = before.keys().chain(after.keys()).cloned().collect();
         let field = |key: String| Field { before: before.remove(&key), after: after.remove(&key), key };
         let hidden = |field: Field| match field.key.starts_with("environment.") {
-            true => Field { before: field.before.map(|_| HIDDEN.to_owned()), after: field.after.map(|_| HIDDEN.to_owned()), ..field },
+            true => Field {
+                before: field.before.map(|_| HIDDEN.to_owned()),
+                after: field.after.map(|_| HIDDEN.to_owned()),
+                ..field
+            },
             false => field,
         };
         keys.into_iter().map(field).filter(|field| field.before != field.after).map(hidden).collect()
@@ -109,10 +115,7 @@ mod tests {
             .collect();
         assert_eq!(
             fields,
-            [
-                r#"environment.TOKEN: Some("(a value)") Some("(a value)")"#,
-                r#"maxReplicas: Some("3") Some("6")"#
-            ]
+            [r#"environment.TOKEN: Some("(a value)") Some("(a value)")"#, r#"maxReplicas: Some("3") Some("6")"#]
         );
     }
 }

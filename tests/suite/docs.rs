@@ -43,7 +43,11 @@ fn parts(page: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
 /// As GitHub makes it of a heading.
 fn anchor(heading: &str) -> String {
     let letters = heading.trim_start_matches('#').trim().to_lowercase();
-    letters.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+    letters
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 fn links(line: &str) -> impl Iterator<Item = &str> {
@@ -98,7 +102,8 @@ fn commands_and_their_options_are_there() {
             let words: Vec<&str> = line.split_whitespace().collect();
             // Global options may stand first, with a value each.
             let begin = if words.first() == Some(&"--config") { 2 } else { 0 };
-            let is_word = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
+            let is_word =
+                |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
             let names: Vec<&str> = words[begin..].iter().take_while(is_word).take(2).copied().collect();
             let mut of = |names: &[&str]| {
                 let key = names.iter().map(|name| (*name).to_owned()).collect();
@@ -126,7 +131,11 @@ fn shape(page: &str) -> (Vec<usize>, Vec<String>, BTreeSet<String>) {
     let depth = |line: &&str| line.chars().take_while(|c| *c == '#').count();
     let headings = text.iter().map(depth).filter(|depth| *depth > 0).collect();
     let bare = |line: &&str| line.split(" #").next().unwrap_or_default().trim_end().to_owned();
-    let code = blocks.iter().filter(|(language, _)| *language != "text").flat_map(|(_, lines)| lines.iter().map(bare)).collect();
+    let code = blocks
+        .iter()
+        .filter(|(language, _)| *language != "text")
+        .flat_map(|(_, lines)| lines.iter().map(bare))
+        .collect();
     let words = text.iter().flat_map(|line| line.split(|c: char| !c.is_ascii_digit()));
     (headings, code, words.filter(|word| !word.is_empty()).map(str::to_owned).collect())
 }

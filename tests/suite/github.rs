@@ -96,11 +96,16 @@ fn the_action_annotates_faults_and_sums_up_changes() {
     let (done, summary) = review(repository, "0000000000000000000000000000000000000000");
     assert!(done.status.success() && summary.contains("| new |"), "{summary} {}", stderr(&done));
     // A fault is an annotation on its line, and the review fails.
-    std::fs::write(repository.join("peds/bad.yaml"), "apiVersion: pedwatch/v1\nkind: Ped\nspec: {maxReplicas: many}\n").expect("written");
+    std::fs::write(repository.join("peds/bad.yaml"), "apiVersion: pedwatch/v1\nkind: Ped\nspec: {maxReplicas: many}\n")
+        .expect("written");
     let (done, _) = review(repository, &base);
     assert!(!done.status.success());
     assert!(stdout(&done).contains("::error title=PED,file=peds/bad.yaml,line=3,"), "{}", stdout(&done));
-    assert_eq!(git(repository, &["status", "--short", "--untracked-files=all", "--", ":!peds"]), "", "it leaves something");
+    assert_eq!(
+        git(repository, &["status", "--short", "--untracked-files=all", "--", ":!peds"]),
+        "",
+        "it leaves something"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
 use super::super::table::{Column, Screen, Table};
-use super::super::{Access, is_yaml, require_store, report};
+use super::super::{Access, is_yaml, report, require_store};
 use super::faults::FaultFormat;
 use super::valid;
 use crate::billing::{Price, Prices, Replicas, fee};
