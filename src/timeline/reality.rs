@@ -11,7 +11,7 @@
 //! | it | the same life, ended | an end that did not happen |
 //! | nothing | something | a delete that was missed |
 //!
-//! and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, something else in its place,
+//! the same of how high its HPAs may scale it, as far as a listing shows that; and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, something else in its place,
 //! pods over it.
 //!
 //! What is found is recorded beside the log's own entries, so each thing is found once, by the first snapshot that shows it.
@@ -55,6 +55,8 @@ pub struct Running {
     pub replicas: Option<i64>,
     /// How many pods a rollout may have beyond those.
     pub surge: Option<i64>,
+    /// The highest maximum of the HPAs that find it; `None` where none does.
+    pub hpa_max: Option<i64>,
     /// Pods that are neither terminal nor terminating; `None` where they were not counted.
     pub running_pods: Option<i64>,
     /// Who set the number last and when, as they call themselves (`managedFields`): a hint, and no proof.
@@ -112,6 +114,8 @@ pub struct Circumstances {
     pub is_long_absent: bool,
     /// What runs in its place.
     pub replaced_by: Option<Replacement>,
+    /// How high the log says that its HPAs may scale it; nothing, where it knows of none.
+    pub told_hpa: Option<Asked>,
 }
 
 /// What one Deployment comes to.
@@ -142,6 +146,20 @@ pub enum Finding {
     Unregistered,
     /// A limit is in force for what is not there.
     UnusedLimit,
+    /// Its HPAs may scale it higher or less high than the log says.
+    HpaDrift {
+        /// What the log says.
+        told: i64,
+        /// What they may.
+        max: i64,
+    },
+    /// Its HPAs are gone, and the log does not say so.
+    MissedHpaDelete,
+    /// Its HPAs may scale it over the limit, and no alert says so.
+    HpaOverLimit {
+        /// How high.
+        max: i64,
+    },
     /// A limit is in force for what is not there or asks for nothing, and something else runs in its place.
     Replaced(Replacement),
 }
@@ -149,8 +167,18 @@ pub enum Finding {
 impl Finding {
     /// Whether a write went by that the log should have told: it was lost, unlogged, or the sink is broken.
     pub fn is_missed_write(self) -> bool {
-        use Finding::{Drift, MissedChanges, MissedCreate, MissedDelete};
-        matches!(self, MissedCreate | MissedChanges(_) | MissedDelete | Drift { .. })
+        use Finding::{Drift, HpaDrift, MissedChanges, MissedCreate, MissedDelete, MissedHpaDelete};
+        matches!(
+            self,
+            MissedCreate | MissedChanges(_) | MissedDelete | Drift { .. } | HpaDrift { .. } | MissedHpaDelete
+        )
+    }
+}
+
+impl Finding {
+    /// Whether it is about HPAs. A snapshot does not teach of them, so it is found by each until an entry comes.
+    pub fn is_of_hpas(self) -> bool {
+        matches!(self, Finding::HpaDrift { .. } | Finding::HpaOverLimit { .. } | Finding::MissedHpaDelete)
     }
 }
 
@@ -179,11 +207,30 @@ pub fn compare(running: Option<&Running>, told: Option<&Told>, circumstances: &C
         (Some(limit), Some(replicas)) if replicas > limit && !is_told_over => findings.push(Finding::OverLimit),
         _ => {}
     }
+    findings.extend(of_hpas(running, circumstances));
     if had_too_many_pods && has_too_many_pods(running, limit) {
         findings.push(Finding::TooManyPods);
     }
     // A Rollout that refers to a Deployment scales that to zero; beside one that runs, it is another workload.
     findings.extend(replaced.filter(|_| running.replicas == Some(0)));
+    findings
+}
+
+/// What its HPAs come to. How old they are a listing does not show: those that the log knows nothing of may be older than it.
+fn of_hpas(running: &Running, Circumstances { limit, told_hpa, .. }: &Circumstances) -> Vec<Finding> {
+    let told = told_hpa.unwrap_or(Asked::Nothing);
+    let mut findings = Vec::new();
+    match (told, running.hpa_max) {
+        (Asked::Number(told), Some(max)) if told != max => findings.push(Finding::HpaDrift { told, max }),
+        (Asked::Number(_) | Asked::Unknown, None) => findings.push(Finding::MissedHpaDelete),
+        _ => {}
+    }
+    if let Some((max, limit)) = running.hpa_max.zip(*limit)
+        && max > limit
+        && told.number().is_none_or(|told| told <= limit)
+    {
+        findings.push(Finding::HpaOverLimit { max });
+    }
     findings
 }
 
@@ -227,6 +274,7 @@ mod tests {
             created_at: Some(at(20)),
             replicas: Some(3),
             surge: Some(1),
+            hpa_max: None,
             running_pods: Some(3),
             set_by: None,
         };
@@ -375,6 +423,37 @@ mod tests {
                 &[Replaced(STATEFUL)],
             ),
             ("something else of its name beside it", |_, _, around| around.replaced_by = Some(STATEFUL), &[]),
+            (
+                "its HPA as told, and over the limit as told",
+                |runs, _, around| {
+                    set(runs, |runs| runs.hpa_max = Some(6));
+                    around.told_hpa = Some(Asked::Number(6));
+                },
+                &[],
+            ),
+            (
+                "its HPA within the limit, and higher than told",
+                |runs, _, around| {
+                    set(runs, |runs| runs.hpa_max = Some(4));
+                    around.told_hpa = Some(Asked::Number(3));
+                },
+                &[HpaDrift { told: 3, max: 4 }],
+            ),
+            (
+                "its HPA over the limit, untold",
+                |runs, _, around| {
+                    set(runs, |runs| runs.hpa_max = Some(9));
+                    around.told_hpa = Some(Asked::Number(3));
+                },
+                &[HpaDrift { told: 3, max: 9 }, HpaOverLimit { max: 9 }],
+            ),
+            ("an HPA of before the log", |runs, _, _| set(runs, |runs| runs.hpa_max = Some(4)), &[]),
+            (
+                "one of before the log, over the limit",
+                |runs, _, _| set(runs, |runs| runs.hpa_max = Some(9)),
+                &[HpaOverLimit { max: 9 }],
+            ),
+            ("its HPA gone, untold", |_, _, around| around.told_hpa = Some(Asked::Number(3)), &[MissedHpaDelete]),
             ("no limit", |_, _, around| around.limit = None, &[Unregistered]),
             ("no limit, told", |_, _, around| (around.limit, around.is_told_unregistered) = (None, true), &[]),
             (

@@ -81,7 +81,11 @@ async fn snapshot(store: &dyn Store, at: &str, running: &[Runs]) {
 }
 
 async fn snapshot_of(store: &dyn Store, cluster: Cluster<'_>, at: &str, running: &[Runs], namespaces: &Namespaces) {
-    let items: Vec<Json> = running.iter().flat_map(Runs::objects).collect();
+    let items = running.iter().flat_map(Runs::objects).collect();
+    snapshot_with(store, cluster, at, items, namespaces).await;
+}
+
+async fn snapshot_with(store: &dyn Store, cluster: Cluster<'_>, at: &str, items: Vec<Json>, namespaces: &Namespaces) {
     let list = json!({"kind": "List", "items": items, "metadata": {"resourceVersion": ""}}).to_string();
     let contents = file::read(list.as_bytes()).expect("a list");
     let listing = contents.gathered.listing(time(at), None, namespaces).expect("a listing");
@@ -222,6 +226,60 @@ fn what_runs_is_held_against_the_log() {
             ("stranger", 2, seen),
         ];
         assert_eq!(stands, known.map(|(name, replicas, by)| format!("{name} {replicas} by {by}")));
+        assert_eq!(compare_again(store).await, 0, "the same days again");
+    });
+}
+
+/// An HPA of a Deployment, as `kubectl` prints it.
+fn hpa(name: &str, max: i64) -> Json {
+    json!({"kind": "HorizontalPodAutoscaler", "metadata": {"namespace": "payments", "name": name},
+        "spec": {"maxReplicas": max, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}}})
+}
+
+/// An entry that made it.
+fn hpa_created(name: &str, max: i64) -> Sample {
+    let object = json!({"@type": "autoscaling.k8s.io/v2.HorizontalPodAutoscaler", "kind": "HorizontalPodAutoscaler",
+        "apiVersion": "autoscaling/v2", "metadata": {"name": name, "namespace": "payments", "uid": format!("hpa-{name}"),
+            "resourceVersion": "101", "creationTimestamp": "2026-09-05T08:00:00Z"},
+        "spec": hpa(name, max)["spec"]});
+    Sample::patch(&format!("hpa-{name}"), "2026-09-05T08:00:00Z", max)
+        .set("/protoPayload/methodName", "io.k8s.autoscaling.v2.horizontalpodautoscalers.create")
+        .set(
+            "/protoPayload/resourceName",
+            format!("autoscaling/v2/namespaces/payments/horizontalpodautoscalers/{name}"),
+        )
+        .set("/protoPayload/request", object.clone())
+        .set("/protoPayload/response", object)
+}
+
+/// Of HPAs a listing shows how high they may scale, and that is held against the log, once.
+#[test]
+fn how_high_hpas_may_scale_is_held_against_the_log() {
+    on_every_store(async |store| {
+        let names = ["as-told", "raised", "higher", "gone", "before", "told-over"];
+        peds(store, &names.map(|name| (name, 4))).await;
+        log(store, &names.map(|name| create(name, 2))).await;
+        let told = [("as-told", 4), ("raised", 4), ("higher", 3), ("gone", 4), ("told-over", 9)];
+        log(store, &told.map(|(name, max)| hpa_created(name, max))).await;
+        let running = names.map(|name| runs(name, 2));
+        let hpas = [("as-told", 4), ("raised", 9), ("higher", 4), ("before", 7), ("told-over", 9)]
+            .map(|(name, max)| hpa(name, max));
+        for at in ["2026-09-20T06:00:00Z", "2026-09-21T06:00:00Z"] {
+            let objects = running.iter().flat_map(Runs::objects).chain(hpas.clone()).collect();
+            snapshot_with(store, PROD, at, objects, &Namespaces::default()).await;
+        }
+        let expected = sorted(
+            [
+                "warning an HPA may scale payments/raised to 9, where 4 were known",
+                "critical an HPA may scale payments/raised to 9, over its limit of 4, and no entry told it",
+                "warning an HPA may scale payments/higher to 4, where 3 were known",
+                "warning no HPA scales payments/gone any more, and the log does not tell that it was removed",
+                "critical an HPA may scale payments/before to 7, over its limit of 4, and no entry told it",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        );
+        assert_eq!(compared_with(store, 100).await, expected);
         assert_eq!(compare_again(store).await, 0, "the same days again");
     });
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::Rules;
 use crate::cluster::Namespaces;
 use crate::ped::limits::{Limit, Limits};
-use crate::store::query::reality::{self, Logged, Raised};
+use crate::store::query::reality::{self, Logged, LoggedHpa, Raised};
 use crate::store::row::{PodMetrics, Replaced, Snapshot};
 use crate::store::{Store, StoreError};
 use crate::timeline::Asked;
@@ -31,9 +31,10 @@ pub(super) struct Known<'k> {
     rows: Vec<PodMetrics>,
     before: Option<(Snapshot, Vec<PodMetrics>)>,
     logged: Vec<Logged>,
+    logged_hpas: Vec<LoggedHpa>,
     /// As the log left them a little before and a little behind: a listing is of some instant while it begins, by a clock that
     /// is not the log's. Only where something seems to be missing.
-    logged_around: Vec<Vec<Logged>>,
+    logged_around: Vec<(Vec<Logged>, Vec<LoggedHpa>)>,
     logged_since: Option<DateTime<Utc>>,
     /// Since when it would have been seen that something is not there.
     watched_since: Option<DateTime<Utc>>,
@@ -61,6 +62,8 @@ pub(super) struct Sides<'k> {
     before: HashMap<Key<'k>, Running>,
     told: HashMap<Key<'k>, Told>,
     told_around: Vec<HashMap<Key<'k>, Told>>,
+    told_hpas: HashMap<Key<'k>, Asked>,
+    told_hpas_around: Vec<HashMap<Key<'k>, Asked>>,
     replaced: HashMap<Key<'k>, Replacement>,
 }
 
@@ -89,6 +92,7 @@ impl<'k> Known<'k> {
             rows: reality::listed(store, snapshot).await?,
             replaced: snapshot.replacements(),
             logged: reality::logged(store, cluster, at).await?,
+            logged_hpas: reality::logged_hpas(store, cluster, at).await?,
             logged_around: Vec::new(),
             raised: reality::raised(store, cluster, (at - TOLD_WITHIN, at)).await?,
             ran: ran.into_iter().map(|ran| (ran.namespace, ran.deployment_name)).collect(),
@@ -98,7 +102,8 @@ impl<'k> Known<'k> {
         };
         if known.misses_something() {
             for instant in [at - NEAR, at + NEAR] {
-                known.logged_around.push(reality::logged(store, cluster, instant).await?);
+                let logged = reality::logged(store, cluster, instant).await?;
+                known.logged_around.push((logged, reality::logged_hpas(store, cluster, instant).await?));
             }
         }
         Ok(known)
@@ -115,7 +120,9 @@ impl<'k> Known<'k> {
             running: self.rows.iter().map(|row| (key(row), running(row))).collect(),
             before: before.map(|row| (key(row), running(row))).collect(),
             told: by_deployment(&self.logged),
-            told_around: self.logged_around.iter().map(|logged| by_deployment(logged)).collect(),
+            told_around: self.logged_around.iter().map(|(logged, _)| by_deployment(logged)).collect(),
+            told_hpas: hpas_by_deployment(&self.logged_hpas),
+            told_hpas_around: self.logged_around.iter().map(|(_, hpas)| hpas_by_deployment(hpas)).collect(),
             replaced: self
                 .replaced
                 .iter()
@@ -147,14 +154,27 @@ impl<'k> Known<'k> {
     /// What the log does not tell it may have told just before, or tell just behind.
     fn compare(&self, key: Key<'_>, sides: &Sides<'_>) -> Vec<Finding> {
         let (running, before) = (sides.running.get(&key), sides.before.get(&key));
-        let by = |told: &HashMap<Key<'_>, Told>| {
+        let by = |told: &HashMap<Key<'_>, Told>, hpas: &HashMap<Key<'_>, Asked>| {
             let told = told.get(&key);
             let circumstances = self.circumstances(key, told, before.zip(running));
-            compare(running, told, &Circumstances { replaced_by: sides.replaced.get(&key).copied(), ..circumstances })
+            compare(
+                running,
+                told,
+                &Circumstances {
+                    replaced_by: sides.replaced.get(&key).copied(),
+                    told_hpa: hpas.get(&key).copied().filter(|_| self.lists_hpas()),
+                    ..circumstances
+                },
+            )
         };
-        let findings = by(&sides.told);
+        let findings = by(&sides.told, &sides.told_hpas);
         let misses = |findings: &Vec<Finding>| findings.iter().any(|finding| finding.is_missed_write());
-        let around = sides.told_around.iter().map(by).find(|around| !misses(around));
+        let around = sides
+            .told_around
+            .iter()
+            .zip(&sides.told_hpas_around)
+            .map(|(told, hpas)| by(told, hpas))
+            .find(|around| !misses(around));
         around.filter(|_| misses(&findings)).unwrap_or(findings)
     }
 
@@ -173,7 +193,13 @@ impl<'k> Known<'k> {
             had_too_many_pods: before.is_some_and(|before| has_too_many_pods(before, limit_before)),
             is_long_absent: self.is_long_absent(key, told),
             replaced_by: None,
+            told_hpa: None,
         }
+    }
+
+    /// Whether the absence of an HPA means something: a file without any may have been made without them.
+    fn lists_hpas(&self) -> bool {
+        self.snapshot.source != "file" || self.snapshot.hpas.is_some_and(|hpas| hpas > 0)
     }
 
     fn limit(&self, (namespace, name): Key<'_>, at: DateTime<Utc>) -> Option<&'k Limit> {
@@ -201,6 +227,11 @@ fn by_deployment(logged: &[Logged]) -> HashMap<Key<'_>, Told> {
     logged.iter().map(|row| ((row.namespace.as_str(), row.deployment_name.as_str()), told(row))).collect()
 }
 
+fn hpas_by_deployment(logged: &[LoggedHpa]) -> HashMap<Key<'_>, Asked> {
+    let asked = |row: &LoggedHpa| row.replicas.map_or(Asked::Unknown, Asked::Number);
+    logged.iter().map(|row| ((row.namespace.as_str(), row.deployment_name.as_str()), asked(row))).collect()
+}
+
 fn key(row: &PodMetrics) -> Key<'_> {
     (&row.namespace, &row.deployment_name)
 }
@@ -213,6 +244,7 @@ fn running(row: &PodMetrics) -> Running {
         created_at: row.created_at,
         replicas: row.desired_replicas,
         surge: row.surge_replicas,
+        hpa_max: row.hpa_max_replicas,
         running_pods: row.running_pods,
         set_by: row.replicas_manager.clone().map(|manager| (manager, row.replicas_managed_at)),
     }

@@ -31,7 +31,7 @@ impl Known<'_> {
         let sides = self.sides();
         let found = self.findings(&sides);
         let sink = self.broken_sink(&found, now);
-        let is_told_apart = |finding: &&Finding| sink.is_none() || !finding.is_missed_write();
+        let is_told_apart = |finding: &&Finding| sink.is_none() || !counts(finding);
         let mut alerts: Vec<AlertLog> = Vec::new();
         for found in &found {
             let findings = found.findings.iter().filter(is_told_apart);
@@ -53,6 +53,11 @@ impl Known<'_> {
         let row = match (finding, limit) {
             // About a number, whoever showed it: as where an entry did.
             (Finding::OverLimit | Finding::Unregistered, _) => self.about_the_number(found, alert_type),
+            // A row of the log would need the HPA's own name and life, so it is told once for as long as it is the same.
+            (Finding::HpaOverLimit { .. } | Finding::HpaDrift { .. } | Finding::MissedHpaDelete, limit) => {
+                let limit = limit.map_or("", |limit| limit.limit_id.as_str());
+                (id(&[alert_type.as_str(), namespace, name, &cluster, &format!("{finding:?}"), limit]), None)
+            }
             // Whichever cluster misses it, and for as long as it holds.
             (Finding::UnusedLimit, Some(limit)) => {
                 (id(&[alert_type.as_str(), namespace, name, "", &limit.limit_id]), None)
@@ -97,7 +102,7 @@ impl Known<'_> {
         let severity = self.rules.policy.severity.get(AlertType::SinkBroken)?;
         let today = day(self.snapshot.started_at);
         let earlier = || self.raised.iter().filter(|raised| raised.alert_time >= today);
-        let missed = |found: &&Found<'_>| found.findings.iter().any(|finding| finding.is_missed_write());
+        let missed = |found: &&Found<'_>| found.findings.iter().any(counts);
         let mut names: BTreeSet<String> =
             found.iter().filter(missed).map(|found| names(found.key.0, found.key.1)).collect();
         let is_told = earlier().any(|raised| raised.alert_type == AlertType::SinkBroken);
@@ -143,10 +148,16 @@ impl Known<'_> {
     }
 }
 
+/// Whether it counts among the writes that a broken sink misses: what is found anew each day would break it each day.
+fn counts(finding: &Finding) -> bool {
+    finding.is_missed_write() && !finding.is_of_hpas()
+}
+
 /// How many are asked for: by the Deployment, or by what is in its place.
 fn asked(finding: Finding, running: Option<&Running>) -> Option<i64> {
     match finding {
         Finding::Replaced(by) => Some(by.replicas),
+        Finding::HpaOverLimit { max } | Finding::HpaDrift { max, .. } => Some(max),
         _ => running.and_then(|running| running.replicas),
     }
 }

@@ -23,7 +23,7 @@ const METHOD: &str = "pedwatch.deployments.status.snapshot";
 /// Whether something about the object is news to the log.
 fn is_news(finding: &Finding) -> bool {
     use Finding::{OverLimit, Replaced, TooManyPods, Unregistered, UnusedLimit};
-    !matches!(finding, OverLimit | TooManyPods | Unregistered | UnusedLimit | Replaced(_))
+    !finding.is_of_hpas() && !matches!(finding, OverLimit | TooManyPods | Unregistered | UnusedLimit | Replaced(_))
 }
 
 impl Known<'_> {

@@ -28,6 +28,15 @@ row! {
 }
 
 row! {
+    /// How high HPAs may scale a Deployment, as the log left them.
+    LoggedHpa in "replica_events" {
+        namespace: String,
+        deployment_name: String,
+        replicas: Option<i64>,
+    }
+}
+
+row! {
     /// Something that a comparison raised.
     Raised in "alert_log" {
         alert_id: String,
@@ -180,7 +189,24 @@ pub async fn logged(store: &dyn Store, cluster: Cluster<'_>, at: DateTime<Utc>) 
     Ok(store.fetch(&Query::new(LOGGED, parameters).over(&reach)).await?.read())
 }
 
+/// How the log left the HPAs of a cluster that find a Deployment, by that.
+///
+/// # Errors
+/// [`StoreError`] when they cannot be read.
+pub async fn logged_hpas(
+    store: &dyn Store,
+    cluster: Cluster<'_>,
+    at: DateTime<Utc>,
+) -> Result<Vec<LoggedHpa>, StoreError> {
+    let reach = days::closings(store).await?.reach(at, &BTreeSet::new());
+    let mut parameters = times(&[("logged_at", at)]);
+    parameters.push(("logged_cluster".to_owned(), Value::Text(cluster.to_string())));
+    Ok(store.fetch(&Query::new(LOGGED_HPAS, parameters).over(&reach)).await?.read())
+}
+
 const LOGGED: &str = include_str!("logged.sql");
+
+const LOGGED_HPAS: &str = include_str!("logged_hpas.sql");
 
 /// When the log first named a cluster; `None` where it never did.
 ///

@@ -11,8 +11,9 @@ impl Finding {
         match self {
             Finding::Baseline | Finding::NotGone | Finding::NowKnown => None,
             Finding::MissedCreate | Finding::MissedChanges(_) | Finding::MissedDelete => Some(AlertType::MissedWrite),
-            Finding::Drift { .. } => Some(AlertType::Drift),
-            Finding::OverLimit => Some(AlertType::OverLimit),
+            Finding::MissedHpaDelete => Some(AlertType::MissedWrite),
+            Finding::Drift { .. } | Finding::HpaDrift { .. } => Some(AlertType::Drift),
+            Finding::OverLimit | Finding::HpaOverLimit { .. } => Some(AlertType::OverLimit),
             Finding::TooManyPods => Some(AlertType::RunningOver),
             Finding::Unregistered => Some(AlertType::Unregistered),
             Finding::UnusedLimit => Some(AlertType::UnusedLimit),
@@ -52,6 +53,13 @@ pub fn sentence(what: &str, finding: Finding, running: Option<&Running>, limit: 
             format!("{what} asks for {asked}, where {told} were known{}", hint(running))
         }
         Finding::OverLimit => format!("{what} asks for {asked}, over its limit of {max}, and no entry told it"),
+        Finding::HpaDrift { told, max } => format!("an HPA may scale {what} to {max}, where {told} were known"),
+        Finding::MissedHpaDelete => {
+            format!("no HPA scales {what} any more, and the log does not tell that it was removed")
+        }
+        Finding::HpaOverLimit { max: hpa_max } => {
+            format!("an HPA may scale {what} to {hpa_max}, over its limit of {max}, and no entry told it")
+        }
         Finding::TooManyPods => {
             let pods = running.and_then(|running| running.running_pods).unwrap_or_default();
             format!("{what} has {pods} pods in two snapshots running, more than its limit of {max} and a rollout allow")
