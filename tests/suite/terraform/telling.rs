@@ -145,10 +145,15 @@ pub(super) fn secrets_are_right(world: &World) -> bool {
         let volume = named.next().and_then(|name| volumes(world).into_iter().find(|volume| volume["name"] == *name));
         volume.is_some_and(|volume| volume["secret"][0]["items"][0]["path"] == name)
     };
-    let others = jobs(world, false).map(|job| mounts(&job["template"][0]["template"][0]));
+    let others = jobs(world, false).map(|job| &job["template"][0]["template"][0]);
+    // Not even there and unmounted: who may not read a secret cannot be started with it.
+    let has_config_alone = |template: &Json| {
+        mounts(template) == ["/etc/pedwatch"]
+            && template["volumes"].as_array().is_some_and(|volumes| volumes.len() == 1)
+    };
     !files.is_empty()
         && senders.iter().all(|template| files.iter().all(|file| is_there(template, file)))
-        && others.into_iter().all(|mounts| mounts == ["/etc/pedwatch"])
+        && others.into_iter().all(has_config_alone)
 }
 
 /// The jobs that send, or those that do not.
