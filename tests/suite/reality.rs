@@ -321,6 +321,22 @@ fn what_is_written_while_a_listing_begins_is_not_missing() {
     });
 }
 
+/// An HPA that drifted long ago stays so; it makes nothing of what is written about the listing's time.
+#[test]
+fn what_is_missing_of_an_hpa_hides_no_write_of_its_deployment() {
+    let store = Sqlite::in_memory().expect("memory");
+    block_on(async {
+        let store = &store;
+        peds(store, &[("orders-api", 4)]).await;
+        log(store, &[create("orders-api", 2), hpa_created("orders-api", 3)]).await;
+        log(store, &[entry("behind", "orders-api", "2026-09-20T06:00:02Z", 3, 130, 2)]).await;
+        let running = Runs { version: 130, generation: 2, ..runs("orders-api", 3) };
+        let objects = running.objects().into_iter().chain([hpa("orders-api", 4)]).collect();
+        snapshot_with(store, PROD, "2026-09-20T06:00:00Z", objects, &Namespaces::default()).await;
+        assert_eq!(compared(store).await, ["warning an HPA may scale payments/orders-api to 4, where 3 were known"]);
+    });
+}
+
 #[test]
 fn each_thing_is_found_once_by_the_first_snapshot_that_shows_it() {
     let store = Sqlite::in_memory().expect("memory");

@@ -167,15 +167,19 @@ impl<'k> Known<'k> {
                 },
             )
         };
-        let findings = by(&sides.told, &sides.told_hpas);
-        let misses = |findings: &Vec<Finding>| findings.iter().any(|finding| finding.is_missed_write());
-        let around = sides
-            .told_around
-            .iter()
-            .zip(&sides.told_hpas_around)
-            .map(|(told, hpas)| by(told, hpas))
-            .find(|around| !misses(around));
-        around.filter(|_| misses(&findings)).unwrap_or(findings)
+        let around = sides.told_around.iter().zip(&sides.told_hpas_around).map(|(told, hpas)| by(told, hpas));
+        let all: Vec<Vec<Finding>> = std::iter::once(by(&sides.told, &sides.told_hpas)).chain(around).collect();
+        // Each by itself: what is missing of an HPA stays so until an entry comes.
+        let of = |is_of_hpas: bool| {
+            let of_it = |findings: &Vec<Finding>| -> Vec<Finding> {
+                findings.iter().copied().filter(|finding| finding.is_of_hpas() == is_of_hpas).collect()
+            };
+            let mut all = all.iter().map(of_it);
+            let at = all.next().unwrap_or_default();
+            let misses = |findings: &[Finding]| findings.iter().any(|finding| finding.is_missed_write());
+            if misses(&at) { all.find(|around| !misses(around)).unwrap_or(at) } else { at }
+        };
+        [of(false), of(true)].concat()
     }
 
     /// `same` are the Deployment in the snapshot before and in this one.
