@@ -252,14 +252,15 @@ impl Consumer {
         let joint =
             Joint { consumer: self, ledger: &*telling.ledger, records, now, is_appended: AtomicBool::new(false) };
         let limits = Fresh { consumer: self, read, facts: Some(&joint) };
+        let mut followed = Ok(());
         if let Some(present) = self.shared.present(now, &limits) {
             let begun = Instant::now();
-            let followed = present.by_way_of(&joint).see(seen).await;
+            followed = present.by_way_of(&joint).see(seen).await;
             self.shared.metrics.stage("incidents", begun.elapsed());
-            followed?;
         }
-        // Where nothing was stepped.
-        joint.append().await
+        // Where nothing was stepped, or could be: facts are recorded all the same.
+        joint.append().await?;
+        Ok(followed?)
     }
 
     /// Steps the incidents of which something is due.

@@ -19,7 +19,7 @@ use super::query::{self, Query, Rows, Value};
 use super::row::{Cell, Record, Row};
 use super::{Appended, Store, StoreError, Written, schema};
 use crate::id;
-use crate::notify::ledger::{Change, FileId};
+use crate::notify::ledger::{Change, FileId, LedgerError};
 use file::DatabaseFile;
 use steps::Steps;
 
@@ -229,7 +229,13 @@ impl Store for Sqlite {
             let mut changed = Vec::with_capacity(changes.len());
             for change in &changes {
                 let mut savepoint = transaction.savepoint()?;
-                let done = ledger::apply(&savepoint, change)?;
+                let done = match ledger::apply(&savepoint, change) {
+                    // What an unreadable row stands in the way of is one change, not those that came with it.
+                    Err(error @ rusqlite::Error::FromSqlConversionFailure(..)) => {
+                        Err(LedgerError::Permanent(error.to_string()))
+                    }
+                    done => done?,
+                };
                 if done.is_err() {
                     savepoint.rollback()?;
                 }

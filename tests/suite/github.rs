@@ -48,6 +48,10 @@ fn a_pull_request_says_limits_fees_and_who_would_be_over() {
     let new = diff(&[nothing.to_str().expect("UTF-8"), DAYS[0], "--format=json"]);
     let new: Vec<Json> = serde_json::from_slice(&new.stdout).expect("JSON");
     assert!(!new.is_empty() && new.iter().all(|one| one["kind"] == "new"), "{new:?}");
+    // Who repairs a fault is told what changes.
+    std::fs::write(nothing.join("bad.yaml"), "kind: Ped\n").expect("written");
+    let repaired = diff(&[nothing.to_str().expect("UTF-8"), DAYS[0]]);
+    assert!(repaired.status.success() && stderr(&repaired).contains("had faults"), "{}", stderr(&repaired));
     let missing = diff(&["no-such-folder", DAYS[0]]);
     assert_eq!(missing.status.code(), Some(1), "{}", stderr(&missing));
 }

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
 use super::super::table::{Column, Screen, Table};
-use super::super::{Access, is_yaml, report, require_store};
+use super::super::{Access, is_yaml, read_peds, report, require_store};
 use super::faults::FaultFormat;
 use super::valid;
 use crate::billing::{Price, Prices, Replicas, fee};
@@ -63,9 +63,11 @@ struct Told<'p> {
 }
 
 pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<ExitCode> {
-    let (Some(old), Some(new)) = (read(&args.old, config, screen)?, read(&args.new, config, screen)?) else {
+    let Some(new) = valid(std::slice::from_ref(&args.new), config, FaultFormat::Text, screen)? else {
         return Ok(ExitCode::FAILURE);
     };
+    let new: Vec<Ped> = new.into_iter().map(|located| located.ped).collect();
+    let old = before(&args.old, config)?;
     let asked = match &args.store {
         Some(_) => asked(&*require_store(args.store, config, Access::Existing).await?).await?,
         None => HashMap::new(),
@@ -88,13 +90,18 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// The PEDs of a side; a folder without any is a side without any. `None` after their faults were printed.
-fn read(path: &Path, config: &Config, screen: Screen) -> Result<Option<Vec<Ped>>> {
-    if path.is_dir() && files::expand_to(&[path.to_owned()], is_yaml)?.is_empty() {
-        return Ok(Some(Vec::new()));
+/// The PEDs as they were; a folder without any is a side without any. Who repairs a fault is told what else changes: files with
+/// faults count as not there.
+fn before(path: &Path, config: &Config) -> Result<Vec<Ped>> {
+    let files = files::expand_to(&[path.to_owned()], is_yaml)?;
+    let mut peds = Vec::new();
+    for file in &files {
+        match read_peds(std::slice::from_ref(file), config) {
+            Ok(Ok(located)) => peds.extend(located.into_iter().map(|located| located.ped)),
+            _ => report::note(&format!("{} had faults, and counts as not there", Shown(file.display()))),
+        }
     }
-    let located = valid(&[path.to_owned()], config, FaultFormat::Text, screen)?;
-    Ok(located.map(|located| located.into_iter().map(|located| located.ped).collect()))
+    Ok(peds)
 }
 
 /// What each Deployment asks for now.

@@ -61,9 +61,7 @@ impl Steps {
         connection.pragma_update(None, "cache_size", -i64::from(SORT_KIB))?;
         let answered = self.make(connection, query, &views).and_then(|made| {
             fetch(connection, &local(&question), &query.parameters, page_rows, take)?;
-            // What was made is a change, too.
-            let state = (made.state.0, connection.total_changes());
-            self.made = Some(Made { state, ended: Instant::now(), ..made });
+            self.made = Some(made);
             Ok(())
         });
         connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
@@ -89,6 +87,7 @@ impl Steps {
                 Made { reach, state, views: BTreeSet::new(), begun, ended: begun }
             }
         };
+        let before = made.views.len();
         for (view, text) in views {
             if made.views.insert(view) {
                 let mut statement = connection.prepare(&format!("CREATE TEMP TABLE step_{view} AS {}", local(text)))?;
@@ -96,6 +95,12 @@ impl Steps {
                 statement.raw_execute()?;
             }
         }
+        // Not where they are only used again: else what is asked often would stay for ever.
+        if made.views.len() > before {
+            made.ended = Instant::now();
+        }
+        // What was made is a change, too.
+        made.state.1 = connection.total_changes();
         Ok(made)
     }
 }

@@ -331,7 +331,20 @@ fn rows_and_steps_are_one_append_where_the_store_is_the_ledger() {
         }
         let keys = ["k1", "k2"].map(str::to_owned);
         assert!(again.documents(&keys).await.expect("readable").iter().all(Option::is_some));
-        assert_eq!(again.due_notices("hook", now(), 10).await.expect("readable").len(), 2);
+        let due = again.due_notices("hook", now(), 10).await.expect("readable");
+        assert_eq!(due.len(), 2);
+        // A notice that cannot be read is in the way of its own incident, and of nothing that is written with it.
+        let broken = rusqlite::Connection::open(file.path().join("facts.db")).expect("opened");
+        broken.execute("UPDATE notifications SET content = 'broken'", []).expect("written");
+        let over = Change { over: vec![due[0].incident_id.clone()], ..Change::default() };
+        let (stuck, fine) =
+            tokio::join!(batcher.append_with(row("d"), over), batcher.append_with(row("e"), begins("k3")));
+        let (stuck, fine) = (stuck.expect("written"), fine.expect("written"));
+        assert!(
+            matches!(stuck, (ref rows, Err(LedgerError::Permanent(_))) if *rows == [Appended::Stored]),
+            "{stuck:?}"
+        );
+        assert_eq!(fine, (vec![Appended::Stored], Ok(())));
     });
 }
 
