@@ -208,12 +208,12 @@ fn object_days(
 async fn count_what_ran(store: &dyn Store, days: &mut [ObjectDay], through: DateTime<Utc>) -> Result<(), StoreError> {
     let Some(first) = days.iter().map(|row| row.date).min() else { return Ok(()) };
     let mut highest: HashMap<(String, String, String, NaiveDate), i64> = HashMap::new();
-    for seen in reality::actual(store, (first.and_time(NaiveTime::MIN).and_utc(), through)).await? {
+    let span = (first.and_time(NaiveTime::MIN).and_utc(), through);
+    for seen in reality::actual(store, span).await? {
         let (project, location) = (seen.project_id.unwrap_or_default(), seen.location.unwrap_or_default());
         let cluster = Cluster { project: &project, location: &location, name: &seen.cluster_name }.to_string();
-        let key = (cluster, seen.namespace, seen.deployment_name, seen.timestamp.date_naive());
-        let (number, known) = (seen.actual_replicas.unwrap_or_default(), highest.entry(key).or_default());
-        *known = number.max(*known);
+        let known = highest.entry((cluster, seen.namespace, seen.deployment_name, seen.date)).or_default();
+        *known = seen.actual_replicas.max(*known);
     }
     for row in days.iter_mut().filter(|row| row.object_kind == ObjectKind::Deployment) {
         let key = (row.cluster_id.clone(), row.namespace.clone(), row.deployment_name.clone(), row.date);

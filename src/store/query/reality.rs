@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{Query, Value, days, select};
 use crate::ped::Cluster;
@@ -56,15 +56,15 @@ row! {
 }
 
 row! {
-    /// How many replicas a Deployment had.
+    /// The most replicas that a Deployment had on a day.
     Actual in "pod_metrics" {
-        timestamp: DateTime<Utc>,
+        date: NaiveDate,
         project_id: Option<String>,
         location: Option<String>,
         cluster_name: String,
         namespace: String,
         deployment_name: String,
-        actual_replicas: Option<i64>,
+        actual_replicas: i64,
     }
 }
 
@@ -162,19 +162,19 @@ pub async fn ran(store: &dyn Store, (from, to): (DateTime<Utc>, DateTime<Utc>)) 
     Ok(store.fetch(&Query::new(sql, times(&[("ran_from", from), ("ran_to", to)]))).await?.read())
 }
 
-/// How many replicas complete snapshots of all clusters saw, from one time on and before another.
+/// The most replicas that complete snapshots of all clusters saw on each day, from one time on and before another.
 ///
 /// # Errors
 /// [`StoreError`] when they cannot be read.
 pub async fn actual(store: &dyn Store, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Result<Vec<Actual>, StoreError> {
-    let columns = Actual::COLUMNS.iter().map(|(name, ..)| format!("seen.`{name}` AS `{name}`"));
-    let sql = format!(
-        "SELECT DISTINCT {} FROM ${{dataset}}.pod_metrics AS seen
-         JOIN ${{dataset}}.snapshots AS snapshots ON snapshots.snapshot_id = seen.snapshot_id
+    let sql =
+        "SELECT DATE(seen.`timestamp`) AS `date`, seen.project_id, seen.location, seen.cluster_name, seen.namespace,
+           seen.deployment_name, MAX(seen.actual_replicas) AS actual_replicas
+         FROM ${dataset}.pod_metrics AS seen
+         JOIN ${dataset}.snapshots AS snapshots ON snapshots.snapshot_id = seen.snapshot_id
          WHERE snapshots.state = 'complete' AND seen.actual_replicas IS NOT NULL
-           AND seen.`timestamp` >= @actual_from AND seen.`timestamp` < @actual_to",
-        columns.collect::<Vec<_>>().join(", ")
-    );
+           AND seen.`timestamp` >= @actual_from AND seen.`timestamp` < @actual_to
+         GROUP BY 1, 2, 3, 4, 5, 6";
     Ok(store.fetch(&Query::new(sql, times(&[("actual_from", from), ("actual_to", to)]))).await?.read())
 }
 
