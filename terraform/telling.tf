@@ -156,12 +156,23 @@ resource "google_service_account" "notify" {
 }
 
 # It reads the limits that are in force, and what a breach costs; it writes no fact.
-resource "google_bigquery_dataset_access" "notify_reads" {
+resource "google_bigquery_table_iam_member" "notify_reads" {
+  for_each = length(local.telling) == 0 ? [] : toset(["deployment_config", "replica_events", "carried_writes", "closed_changes", "object_days", "watermarks"])
+
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  table_id   = google_bigquery_table.tables[each.key].table_id
+  role       = "roles/bigquery.dataViewer"
+  member     = google_service_account.notify[0].member
+}
+
+# The schema that it checks at its start.
+resource "google_bigquery_dataset_access" "notify_checks" {
   count = length(local.telling)
 
   project       = var.project
   dataset_id    = google_bigquery_dataset.this.dataset_id
-  role          = "READER"
+  role          = "roles/bigquery.metadataViewer"
   user_by_email = google_service_account.notify[0].email
 }
 

@@ -67,12 +67,16 @@ pub(super) fn expected_grants(world: &World) -> Vec<String> {
     let costs = ["closed_changes", "object_days"].map(|table| {
         format!("pedwatch-consumer roles/bigquery.dataViewer on {table} (google_bigquery_table_iam_member)")
     });
+    let read = ["deployment_config", "replica_events", "carried_writes", "closed_changes", "object_days", "watermarks"]
+        .map(|table| {
+            format!("pedwatch-notify roles/bigquery.dataViewer on {table} (google_bigquery_table_iam_member)")
+        });
     let mut grants = [
-        "pedwatch-notify READER on pedwatch (google_bigquery_dataset_access)".to_owned(),
+        "pedwatch-notify roles/bigquery.metadataViewer on pedwatch (google_bigquery_dataset_access)".to_owned(),
         "pedwatch-notify roles/bigquery.jobUser on the project (google_project_iam_member)".to_owned(),
     ]
     .to_vec();
-    grants.extend(steps.into_iter().chain(costs));
+    grants.extend(steps.into_iter().chain(costs).chain(read));
     grants.extend(["consumer", "notify", "daily"].map(|who| secret(who, "pedwatch-config")));
     grants.extend(["consumer", "notify"].map(|who| secret(who, "pedwatch-slack-webhook")));
     if world.all("google_cloud_run_v2_job").len() > 2 {
