@@ -322,6 +322,7 @@ mod tests {
     use crate::cluster::Access;
     use crate::names::Named;
     use crate::notify::channel::ReceiverKind;
+    use crate::ped::Cluster;
     use crate::policy::{AlertType, Severity};
 
     fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, String> {
@@ -425,6 +426,21 @@ mod tests {
         ] {
             assert!(said.lines().any(|line| line.contains(fault)), "{fault:?} is not in\n{said}");
         }
+    }
+
+    /// Elsewhere a Deployment of that name is as any other.
+    #[test]
+    fn the_canarys_object_is_out_of_scope_only_where_it_is_said_where_it_is() {
+        let cluster = Cluster { project: "acme-prod", location: "europe-west1", name: "prod-1" };
+        let holds = |toml: &str, env: &[(&str, &str)], namespace: &str| {
+            let config = load(toml, env).expect("valid");
+            config.policy.scope.holds_object(cluster, namespace, Some("pedwatch-canary"))
+        };
+        assert!(holds("", &[], "pedwatch-canary"));
+        assert!(holds("[canary]\nwait_seconds = 60\n", &[], "pedwatch-canary"));
+        assert!(!holds("[canary]\nnamespace = \"pedwatch-canary\"\n", &[], "pedwatch-canary"));
+        assert!(!holds("", &[("PEDWATCH_CANARY__NAMESPACE", "platform")], "platform"));
+        assert!(holds("", &[("PEDWATCH_CANARY__NAMESPACE", "platform")], "pedwatch-canary"));
     }
 
     /// Its section of a cluster is a comment, because there is none by default.

@@ -207,12 +207,12 @@ resource "google_monitoring_alert_policy" "canary" {
     }
   }
 
-  # Whether it failed or not, it ended.
+  # One that failed before it could say of which cluster tells nothing else.
   conditions {
-    display_name = "No canary was sent for ${var.canary.told_after_minutes} minutes"
+    display_name = "Not all canaries came back for ${var.canary.told_after_minutes} minutes, or none was sent"
 
     condition_prometheus_query_language {
-      query               = "absent_over_time(run_googleapis_com:job_completed_execution_count{monitored_resource=\"cloud_run_job\", job_name=\"${google_cloud_run_v2_job.jobs["canary"].name}\"}[${var.canary.told_after_minutes}m])"
+      query               = "absent_over_time(run_googleapis_com:job_completed_execution_count{monitored_resource=\"cloud_run_job\", job_name=\"${google_cloud_run_v2_job.jobs["canary"].name}\", result=\"succeeded\"}[${var.canary.told_after_minutes}m])"
       duration            = "60s"
       evaluation_interval = "60s"
       # There is no such metric before the first canary.

@@ -430,7 +430,7 @@ variable "canary" {
   description = "Proving that what is written in the clusters of cluster_access comes back: when a dry run is made in each (cron's form, UTC), where its object is (deploy/kubernetes/canary.yaml), how long its entry is waited for, and within how many minutes two that are missing, or none that was sent, are told. Null: not at all, and a broken sink is told after silence_hours."
   type = object({
     schedule           = optional(string, "*/10 * * * *")
-    namespace          = optional(string, "pedwatch")
+    namespace          = optional(string, "pedwatch-canary")
     wait_seconds       = optional(number, 120)
     told_after_minutes = optional(number, 25)
   })

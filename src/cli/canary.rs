@@ -45,7 +45,7 @@ mod live {
     use super::super::table::{Column, Table};
     use super::super::{Access, report, require_store, snapshot};
     use super::{Args, Config, ExitCode, Result, RowsFormat, Screen};
-    use crate::cluster::Google;
+    use crate::cluster::{Fault, Google};
     use crate::id;
     use crate::job::canary::{Flight, Outcome, fly};
 
@@ -55,9 +55,9 @@ mod live {
         canary.wait = args.wait.map_or(canary.wait, |seconds| Duration::from_secs(seconds.into()));
         let store = require_store(args.store, config, Access::Existing).await?;
         let google = Arc::new(Google::new(&config.gke)?);
-        let flights = fly(&*store, &google, clusters, (&canary, &config.snapshot)).await?;
+        let (flights, read) = fly(&*store, &google, clusters, (&canary, &config.snapshot)).await;
         for flight in &flights {
-            if let Some(why) = why(flight, canary.wait) {
+            if let Some(why) = why(flight, canary.wait, Fault::loggable) {
                 // Who is told of silent clusters is told by this line.
                 tracing::error!(cluster = %flight.cluster.cluster(), why, "canary is missing");
             }
@@ -66,15 +66,17 @@ mod live {
             RowsFormat::Table => report::table(&table(&flights, canary.wait), screen)?,
             format => report::objects(&NAMES, &as_json(&flights, canary.wait), format)?,
         }
+        read?;
         let is_back = |flight: &Flight<'_>| matches!(flight.outcome, Outcome::Back(_));
         Ok(if flights.iter().all(is_back) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Why nothing came; `None` where something did.
-    fn why(flight: &Flight<'_>, waited: Duration) -> Option<String> {
+    fn why(flight: &Flight<'_>, waited: Duration, say: fn(&Fault) -> String) -> Option<String> {
         match &flight.outcome {
             Outcome::Back(_) => None,
-            Outcome::Unsent(why) => Some(format!("it could not be sent: {why}")),
+            Outcome::Unsent(fault) => Some(format!("it could not be sent: {}", say(fault))),
+            Outcome::Unread => Some("it could not be read whether its entry came".to_owned()),
             Outcome::Missing => Some(format!(
                 "its entry did not come within {} s; expected a sink with what pedwatch filter prints, its writer's grant on \
                  the topic, and somebody who consumes (pedwatch serve or pull) into this store; pedwatch cluster check tells \
@@ -87,7 +89,7 @@ mod live {
     fn seconds(flight: &Flight<'_>) -> Option<f64> {
         match flight.outcome {
             Outcome::Back(after) => Some((after.as_secs_f64() * 1_000.0).round() / 1_000.0),
-            Outcome::Missing | Outcome::Unsent(_) => None,
+            Outcome::Missing | Outcome::Unread | Outcome::Unsent(_) => None,
         }
     }
 
@@ -96,7 +98,7 @@ mod live {
     fn as_json(flights: &[Flight<'_>], waited: Duration) -> Vec<Json> {
         let row = |flight: &Flight<'_>| {
             json!({"cluster": flight.cluster.handle, "sent_at": id::time(flight.sent_at), "seconds": seconds(flight),
-                "why": why(flight, waited)})
+                "why": why(flight, waited, Fault::loggable)})
         };
         flights.iter().map(row).collect()
     }
@@ -106,7 +108,11 @@ mod live {
             Table::new([Column::new("cluster"), Column::new("came back after"), Column::new("why not").prose()]);
         for flight in flights {
             let after = seconds(flight).map_or_else(|| "did not".to_owned(), |seconds| format!("{seconds:.1} s"));
-            table.add_row([flight.cluster.handle.clone(), after, why(flight, waited).unwrap_or_default()]);
+            table.add_row([
+                flight.cluster.handle.clone(),
+                after,
+                why(flight, waited, Fault::to_string).unwrap_or_default(),
+            ]);
         }
         table
     }

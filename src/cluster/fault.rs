@@ -108,6 +108,14 @@ impl Fault {
         self.advice.as_deref()
     }
 
+    /// What a log may hold of it: whom a server refuses it calls by an e-mail address.
+    pub fn loggable(&self) -> String {
+        if !self.is(Kind::Forbidden) {
+            return self.to_string();
+        }
+        self.advice().map_or_else(|| "403".to_owned(), |advice| format!("403; {advice}"))
+    }
+
     pub(super) fn is(&self, kind: Kind) -> bool {
         self.kind == kind
     }
@@ -207,6 +215,15 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(1), "it waits for nothing");
             assert_eq!(fault.said(), "no answer within 60 s (snapshot.deadline_seconds); the last was: 429: slow down");
         }
+    }
+
+    #[test]
+    fn a_log_has_nobody_who_was_refused() {
+        let said = "User \"alice@example.com\" cannot patch resource \"deployments\"";
+        let refused = Fault::of_status(403, None, said);
+        assert_eq!(refused.loggable(), "403");
+        assert_eq!(refused.advised("expected a grant").loggable(), "403; expected a grant");
+        assert_eq!(Fault::of_status(404, None, "not found").loggable(), "404: not found");
     }
 
     #[tokio::test]

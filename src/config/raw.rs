@@ -87,7 +87,7 @@ impl Raw {
             policy: policy::policy(
                 &self.platform,
                 &self.actors,
-                &self.canary.left_out(self.scope),
+                &self.canary.left_out(self.scope, origins.get("canary.namespace").map(|(_, origin)| origin)),
                 &self.rules,
                 faults,
             ),

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{CanaryConfig, ClusterConfig, Google, SnapshotConfig, send_canary};
+use crate::cluster::{CanaryConfig, ClusterConfig, Fault, Google, SnapshotConfig, send_canary};
 use crate::store::query::canary::{mark, returned};
 use crate::store::{Store, StoreError};
 
@@ -40,32 +40,35 @@ pub enum Outcome {
     Back(Duration),
     /// It did not while it was waited for.
     Missing,
+    /// It could not be read whether it did.
+    Unread,
     /// It could not be sent, for this reason.
-    Unsent(String),
+    Unsent(Fault),
 }
 
 /// Sends one in each cluster, side by side, and waits until all are back or that takes too long. A cluster that does not take
-/// one costs only itself.
-///
-/// # Errors
-/// [`StoreError`] when it cannot be read what came.
+/// one costs only itself. Where it cannot be read what came, that stands beside the flights.
 pub async fn fly<'c>(
     store: &dyn Store,
     google: &Arc<Google>,
     clusters: Vec<&'c ClusterConfig>,
     (canary, snapshot): (&CanaryConfig, &SnapshotConfig),
-) -> Result<Vec<Flight<'c>>, StoreError> {
+) -> (Vec<Flight<'c>>, Result<(), StoreError>) {
     let sent = clusters.into_iter().map(|cluster| async move {
         let sent_at = Utc::now();
         let nonce = nonce(sent_at);
         let sent = send_canary(google, cluster, snapshot.deadline, &canary.namespace, &nonce).await;
-        let outcome = sent.map_or_else(|fault| Outcome::Unsent(fault.to_string()), |()| Outcome::Missing);
+        let outcome = sent.map_or_else(Outcome::Unsent, |()| Outcome::Missing);
         (mark(&cluster.cluster().to_string(), &nonce), Flight { cluster, sent_at, outcome })
     });
     let sent = futures::stream::iter(sent).buffered(snapshot.clusters_at_once);
     let mut flights: Vec<(String, Flight<'c>)> = sent.collect().await;
-    wait(store, &mut flights, canary.wait).await?;
-    Ok(flights.into_iter().map(|(_, flight)| flight).collect())
+    let read = wait(store, &mut flights, canary.wait).await;
+    if read.is_err() {
+        let waiting = flights.iter_mut().filter(|(_, flight)| flight.outcome == Outcome::Missing);
+        waiting.for_each(|(_, flight)| flight.outcome = Outcome::Unread);
+    }
+    (flights.into_iter().map(|(_, flight)| flight).collect(), read)
 }
 
 /// A time, and something that no other has.

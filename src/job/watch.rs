@@ -72,7 +72,7 @@ async fn keep_up(
     let trouble = Steady::default();
     let told = |fault: &Fault| {
         if let Some(times) = trouble.failed(fault.said()) {
-            let (cluster, why) = (&cluster.handle, fault.to_string());
+            let (cluster, why) = (&cluster.handle, fault.loggable());
             tracing::warn!(cluster, why, times, "the cluster cannot be watched; what is known of it stays");
         }
     };

@@ -36,7 +36,7 @@ fn the_manifests_are_as_kubernetes_wants_them() {
     let manifests = manifests();
     for version in VERSIONS {
         let (passed, said) = checked(&manifests, version);
-        assert!(passed && said.matches(" passed for resource ").count() == 13, "{version}: {said}");
+        assert!(passed && said.matches(" passed for resource ").count() == 15, "{version}: {said}");
     }
     let (passed, said) = checked(&manifests.replace("concurrencyPolicy:", "concurrencyPolicies:"), "1.34");
     assert!(!passed, "it finds nothing: {said}");
@@ -53,6 +53,14 @@ fn what_they_start_there_is() {
     let config = root().join("deploy/kubernetes/pedwatch.toml");
     let checked = run(command().arg("--config").arg(config).args(["config", "check"]), b"");
     assert!(checked.status.success(), "{}", stderr(&checked));
+    // What the canary may patch is where no pod may run and nobody has a right.
+    let there: Vec<&str> =
+        manifests.split("---\n").filter(|text| text.contains("\n  namespace: pedwatch-canary\n")).collect();
+    let mut kinds: Vec<&str> =
+        there.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("kind: ")).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["Deployment", "ResourceQuota", "Role", "RoleBinding"]);
+    assert!(there.iter().any(|text| text.contains("  hard:\n    pods: \"0\"\n")), "{manifests}");
     // The shipped roles, for the identities that they have in there.
     for name in ["pedwatch", "pedwatch-canary"] {
         let subject = format!("- kind: ServiceAccount\n  name: {name}\n  namespace: pedwatch\n");

@@ -719,7 +719,7 @@ fn the_sink_exports_what_the_binary_asks_for() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 51] = [
+const MUTATIONS: [Mutation; 52] = [
     // The sink.
     ("modules/sink/filter.txt", "scale\\.(update|patch))", "scale\\.patch)", "push"),
     ("modules/sink/filter.txt", "(apps|extensions)", "apps", "push"),
@@ -784,6 +784,7 @@ const MUTATIONS: [Mutation; 51] = [
     ),
     ("clusters.tf", "group_by_fields      = [\"metric.label.cluster\"]", "group_by_fields      = []", "pull"),
     ("jobs.tf", "account = \"canary\", retries = 0", "account = \"canary\", retries = 3", "pull"),
+    ("clusters.tf", "jobs[\"canary\"].name}\\\", result=\\\"succeeded\\\"}", "jobs[\"canary\"].name}\\\"}", "pull"),
     ("run.tf", "\"canary.namespace\" => canary.namespace", "\"canary.namespace\" => \"pedwatch\"", "pull"),
     // Monitoring.
     ("monitoring.tf", "jsonPayload.message=\\\"alert\\\"", "jsonPayload.message=\\\"alarm\\\"", "push"),

@@ -9,6 +9,7 @@ use super::check::Faults;
 use super::policy::RawScope;
 use crate::audit::CANARY;
 use crate::cluster::{Access, CanaryConfig, ClusterConfig, GkeConfig, Namespaces, SnapshotConfig, Way};
+use crate::config::Origin;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,7 +205,7 @@ pub(super) struct RawCanary {
 impl Default for RawCanary {
     fn default() -> Self {
         // Entries were seen 13 s late, and a consumer may have to start.
-        RawCanary { namespace: "pedwatch".to_owned(), wait_seconds: 120 }
+        RawCanary { namespace: CANARY.to_owned(), wait_seconds: 120 }
     }
 }
 
@@ -212,16 +213,19 @@ impl RawCanary {
     pub(super) fn validate(&self, faults: &mut Faults) -> CanaryConfig {
         let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.namespace.is_empty() || !self.namespace.chars().all(is_part) {
-            let wanted = "expected the namespace of a Deployment pedwatch-canary, such as \"pedwatch\"".to_owned();
+            let wanted =
+                "expected the namespace of a Deployment pedwatch-canary, such as \"pedwatch-canary\"".to_owned();
             faults.add("canary.namespace", format!("{:?}", self.namespace), wanted);
         }
         let wait = faults.within("canary.wait_seconds", self.wait_seconds, 1..=3_600);
         CanaryConfig { namespace: self.namespace.clone(), wait: Duration::from_secs(wait.into()) }
     }
 
-    /// A scope without the object of our own, which no PED allows.
-    pub(super) fn left_out(&self, mut scope: RawScope) -> RawScope {
-        scope.exclude_deployments.push(format!("{}/{CANARY}", self.namespace));
+    /// A scope without the object of our own, which no PED allows; where it is not said that there is one, nobody's.
+    pub(super) fn left_out(&self, mut scope: RawScope, said: Option<&Origin>) -> RawScope {
+        if said.is_some_and(|origin| *origin != Origin::Default) {
+            scope.exclude_deployments.push(format!("{}/{CANARY}", self.namespace));
+        }
         scope
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn sink(api: &Api, serve: &Serve, more: &[&str]) -> Running {
 fn place(api: &Api) -> Place {
     let mut place = Place::new("");
     place.at("1", &api.server(), "canary", &api.ca, "");
+    place.sections += "[canary]\nnamespace = \"pedwatch-canary\"\n";
     drop(place.opened());
     place
 }
@@ -80,7 +81,6 @@ fn rows(output: &std::process::Output) -> Vec<Json> {
 
 fn set_up() -> Api {
     let api = Api::start();
-    api.apply("namespace.yaml");
     api.apply("canary.yaml");
     api
 }
@@ -109,7 +109,7 @@ fn a_canary_comes_back_through_the_sink_and_is_no_change() {
         assert_eq!((&of_it[0]["operation"], &of_it[0]["in_scope"]), (&json!("create"), &json!(0)));
         assert_eq!(place.rows("alert_log"), Vec::<Json>::new());
     }
-    let own = block_on(api.call("GET", &format!("{APPS}/pedwatch/deployments/pedwatch-canary"), None));
+    let own = block_on(api.call("GET", &format!("{APPS}/pedwatch-canary/deployments/pedwatch-canary"), None));
     assert!(own["metadata"]["labels"]["pedwatch-canary"].is_null(), "nothing was stored: {own}");
 }
 
@@ -134,12 +134,20 @@ fn silence_is_named() {
     for (cluster, parts) in [
         ("renamed", &["did not come within 20 s", "pedwatch filter", "pedwatch cluster check"][..]),
         ("gone", &["could not be sent", "Connection refused"]),
-        ("stranger", &["could not be sent: 403", "deploy/kubernetes/canary.yaml"]),
+        (
+            "stranger",
+            &[
+                "could not be sent: 403; expected a grant on pedwatch-canary/pedwatch-canary",
+                "deploy/kubernetes/canary.yaml",
+            ],
+        ),
     ] {
         assert!(parts.iter().all(|part| why(cluster).contains(part)), "{cluster}: {}", why(cluster));
         let line = format!("clusters/prod-{cluster}");
         assert!(stderr(&output).lines().any(|said| said.contains("canary is missing") && said.contains(&line)));
     }
+    // The API server calls whom it refuses by an e-mail address.
+    assert!(!stdout(&output).contains("stranger@") && !stderr(&output).contains("stranger@"), "{}", stderr(&output));
     // The sink breaks.
     drop(through);
     let output = place.run(&["canary", "--cluster", "1", "--wait", "2"]);
@@ -153,29 +161,29 @@ fn its_role_is_enough_and_no_more_and_its_object_is_asked_for() {
     let status = |method: &str, path: &str| block_on(api.status_for("canary", method, path));
     for (method, path) in [
         ("GET", "/apis/apps/v1/deployments"),
-        ("GET", "/apis/apps/v1/namespaces/pedwatch/deployments"),
-        ("GET", "/apis/apps/v1/namespaces/pedwatch/deployments/another"),
-        ("PATCH", "/apis/apps/v1/namespaces/pedwatch/deployments/another"),
-        ("PATCH", "/apis/apps/v1/namespaces/pedwatch/deployments/pedwatch-canary/scale"),
-        ("DELETE", "/apis/apps/v1/namespaces/pedwatch/deployments/pedwatch-canary"),
-        ("GET", "/api/v1/namespaces/pedwatch/secrets"),
+        ("GET", "/apis/apps/v1/namespaces/pedwatch-canary/deployments"),
+        ("GET", "/apis/apps/v1/namespaces/pedwatch-canary/deployments/another"),
+        ("PATCH", "/apis/apps/v1/namespaces/pedwatch-canary/deployments/another"),
+        ("PATCH", "/apis/apps/v1/namespaces/pedwatch-canary/deployments/pedwatch-canary/scale"),
+        ("DELETE", "/apis/apps/v1/namespaces/pedwatch-canary/deployments/pedwatch-canary"),
+        ("GET", "/api/v1/namespaces/pedwatch-canary/secrets"),
     ] {
         assert_eq!(status(method, path), 403, "{method} {path}");
     }
     block_on(async {
-        api.call("DELETE", &format!("{APPS}/pedwatch/deployments/pedwatch-canary"), None).await;
-        api.post(&format!("{APPS}/pedwatch/deployments"), &deployment("orders", 1)).await;
+        api.call("DELETE", &format!("{APPS}/pedwatch-canary/deployments/pedwatch-canary"), None).await;
+        api.post(&format!("{APPS}/pedwatch-canary/deployments"), &deployment("orders", 1)).await;
     });
     let output = place(&api).run(&["canary", "--wait", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stdout(&output).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("404") && said.contains("pedwatch/pedwatch-canary (canary.namespace)"), "{said}");
+    assert!(said.contains("404") && said.contains("pedwatch-canary/pedwatch-canary (canary.namespace)"), "{said}");
 }
 
 /// Whoever puts the label on a write hides nothing by it: what was stored is a write, and what was refused shows no life.
 #[test]
 fn what_is_stored_is_a_write_whatever_it_is_labelled() {
-    let own = "apps/v1/namespaces/pedwatch/deployments/pedwatch-canary";
+    let own = "apps/v1/namespaces/pedwatch-canary/deployments/pedwatch-canary";
     let sent = json!({"@type": "k8s.io/Patch", "spec": {"replicas": 500},
         "metadata": {"resourceVersion": "7", "labels": {"pedwatch-canary": "x"}}});
     let entry = |name: &str| {

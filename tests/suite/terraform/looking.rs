@@ -86,7 +86,7 @@ fn canaries_are_sent(world: &World) -> bool {
         && config(container).is_some_and(|config| config.clusters.len() == 2)
         && is_known
         && missing_are_told(world)
-        && queries(world, "job_name=\"pedwatch-canary\"").len() == 1
+        && queries(world, "job_name=\"pedwatch-canary\", result=\"succeeded\"").len() == 1
 }
 
 fn missing_are_told(world: &World) -> bool {
@@ -149,23 +149,25 @@ fn missing_line() -> &'static Json {
 }
 
 #[test]
-fn a_job_that_sends_no_canaries_is_told_within_minutes_and_one_that_does_is_not() {
+fn a_job_that_sends_no_canaries_or_fails_is_told_within_minutes_and_one_that_does_is_not() {
     block_on(async {
         let workspace = Workspace::new(VERSIONS[1]).await;
         let world = workspace.apply("pull").await.expect("applied");
         let [(query, held)] = queries(&world, "job_name=\"pedwatch-canary\"").try_into().expect("one query");
         let labels = ["monitored_resource=\"cloud_run_job\"", "job_name=\"pedwatch-canary\""].join(",");
-        // Each run is a point; steps are of five minutes. It fails for an hour, and then there is none.
+        // Each run is a point; steps are of five minutes. It fails once, then for an hour, and then there is none.
         let series = |result: &str, values: &str| {
             format!(
                 "{{series: 'run_googleapis_com:job_completed_execution_count{{{labels},result=\"{result}\"}}', values: '{values}'}}"
             )
         };
         let runs =
-            [series("succeeded", "1 _ 1 _ 1 _ 1 _x60"), series("failed", "_x8 1 _ 1 _ 1 _ 1 _ 1 _ 1 _x60")].join(", ");
-        let told = "exp_alerts: [{exp_labels: {monitored_resource: cloud_run_job, job_name: pedwatch-canary}}]";
+            [series("succeeded", "1 _ _ _ 1 _ 1 _x60"), series("failed", "_ _ 1 _x5 1 _ 1 _ 1 _ 1 _ 1 _ 1 _x60")]
+                .join(", ");
+        let told = "exp_alerts: [{exp_labels: {monitored_resource: cloud_run_job, job_name: pedwatch-canary, result: succeeded}}]";
         let at = |minutes: u32, told: &str| format!("{{eval_time: {minutes}m, alertname: Silence, {told}}}");
-        let quiet = [30, 60, 90, 105].map(|minutes| at(minutes, "exp_alerts: []"));
-        assert_told(&query, &held, &runs, &[quiet.join(", "), at(135, told)].join(", "));
+        let quiet = [15, 30, 45].map(|minutes| at(minutes, "exp_alerts: []"));
+        let rung = [65, 90, 135].map(|minutes| at(minutes, told));
+        assert_told(&query, &held, &runs, &[quiet.join(", "), rung.join(", ")].join(", "));
     });
 }
