@@ -69,6 +69,8 @@ async fn page(request: Request) -> Response {
         ("/apis/autoscaling/v2/horizontalpodautoscalers", false) => ("HorizontalPodAutoscalerList", deployments / 2),
         ("/apis/apps/v1/replicasets", true) => ("PartialObjectMetadataList", 2 * deployments),
         ("/api/v1/pods", false) => ("PodList", PODS_EACH * deployments),
+        ("/apis/apps/v1/statefulsets", false) => ("StatefulSetList", 0),
+        ("/apis/argoproj.io/v1alpha1/rollouts", false) => return StatusCode::NOT_FOUND.into_response(),
         _ => return StatusCode::BAD_REQUEST.into_response(),
     };
     let from: usize =
