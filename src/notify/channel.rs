@@ -8,7 +8,7 @@ use chrono::{DateTime, Duration, NaiveTime, Utc};
 use chrono_tz::Tz;
 use lettre::message::Mailbox;
 
-use super::digest::{self, Digest};
+use super::digest::{self, Digest, Fallback};
 use super::ledger::Ledger;
 use super::matcher::About;
 use super::message::Message;
@@ -325,6 +325,15 @@ impl Channels {
     pub fn digest(&self, channel: &Channel, to: Vec<String>, digest: &Digest) -> Addressed {
         let instead = self.instead(channel, &Contacts::default(), &|channel| channel.say_digest(digest));
         Addressed { receiver: channel.name.clone(), to, body: channel.say_digest(digest), instead }
+    }
+
+    /// A digest of what has a fallback of its own: these are told it, one instead of the other.
+    pub fn digest_instead(&self, fallbacks: &[Fallback], digest: &Digest) -> Option<Box<Addressed>> {
+        fallbacks.iter().rev().fold(None, |instead, Fallback { receiver, to }| {
+            let Some(channel) = self.named(receiver) else { return instead };
+            let (receiver, to) = (receiver.clone(), to.clone());
+            Some(Box::new(Addressed { receiver, to, body: channel.say_digest(digest), instead }))
+        })
     }
 
     /// The channels whose digest of a day is due, with the time for which it is.

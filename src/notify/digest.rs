@@ -19,7 +19,7 @@ use crate::policy::{AlertType, Severity};
 const LINES_MAX: usize = 20;
 
 /// Notices that one digest stands for at most.
-const NOTICES_MAX: u32 = 200;
+pub const NOTICES_MAX: u32 = 200;
 
 /// A day's digest that nobody could make by then is left out: who was switched on late is told of now, not of this morning.
 const LATE: Duration = Duration::hours(12);
@@ -163,13 +163,17 @@ pub async fn gather(
         return Ok(count);
     }
     let mut gathered = 0;
-    for (to, notices) in by_address(due) {
+    for ((to, fallbacks), notices) in by_address(due) {
         if notices.len() > above {
             let lines = notices.iter().map(|notice| Line::from(&notice.content)).collect();
             let ids: Vec<&str> = notices.iter().map(|notice| notice.notification_id.as_str()).collect();
             let id = id::id(&["storm", &channel.name, &ids.join(",")]);
             let digest = Digest::new(Reason::Storm, lines, now);
-            let digest = notice(channels.digest(channel, to, &digest), &digest, id, now);
+            let mut addressed = channels.digest(channel, to, &digest);
+            if !fallbacks.is_empty() {
+                addressed.instead = channels.digest_instead(&fallbacks, &digest);
+            }
+            let digest = notice(addressed, &digest, id, now);
             match ledger.gather(&digest, &notices).await {
                 Ok(()) => gathered += notices.len() - 1,
                 // Somebody else is at some of them; what is left is looked at again.
@@ -181,11 +185,27 @@ pub async fn gather(
     Ok(count - gathered)
 }
 
-/// Those that a digest may stand for, by whom they go to.
-fn by_address(notices: Vec<Notice>) -> BTreeMap<Vec<String>, Vec<Notice>> {
-    let mut groups: BTreeMap<Vec<String>, Vec<Notice>> = BTreeMap::new();
+/// Who stands in, and where that is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fallback {
+    /// The name of the receiver.
+    pub receiver: String,
+    /// See [`Content::to`].
+    pub to: Vec<String>,
+}
+
+/// Those that a digest may stand for, by whom they go to; where a team stands in, by that too.
+fn by_address(notices: Vec<Notice>) -> BTreeMap<(Vec<String>, Vec<Fallback>), Vec<Notice>> {
+    let mut groups: BTreeMap<_, Vec<Notice>> = BTreeMap::new();
     for notice in notices.into_iter().filter(Notice::may_be_gathered) {
-        groups.entry(notice.content.to.clone()).or_default().push(notice);
+        let chain = std::iter::successors(notice.content.instead.as_deref(), |addressed| addressed.instead.as_deref());
+        let fallback = |one: &Addressed| Fallback { receiver: one.receiver.clone(), to: one.to.clone() };
+        let mut fallbacks: Vec<Fallback> = chain.map(fallback).collect();
+        if fallbacks.iter().all(|fallback| fallback.to.is_empty()) {
+            // They are as the configuration has them.
+            fallbacks.clear();
+        }
+        groups.entry((notice.content.to.clone(), fallbacks)).or_default().push(notice);
     }
     groups
 }

@@ -111,7 +111,7 @@ pub struct Progress {
 /// One notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Its identity: incident, step, the step's value and receiver.
+    /// Its identity: incident, step, the step's value and receiver; where it stands in for another, see [`Notice::instead`].
     pub notification_id: String,
     /// The incident.
     pub incident_id: String,
@@ -233,8 +233,11 @@ impl Notice {
         };
         let addressed = self.content.instead.as_deref().filter(|_| has_failed(self) || is_known_there())?;
         let Addressed { receiver, to, body, instead } = addressed.clone();
+        // Of the step, not of this notice: two that fail tell who stands in for both once.
+        let (kind, seq) = (self.content.kind.to_string(), self.seq.to_string());
+        let began_at = id::time(self.content.began_at);
         Some(Notice {
-            notification_id: id::id(&["instead", &self.notification_id, &receiver]),
+            notification_id: id::id(&["instead", &self.incident_id, &kind, &seq, &began_at, &receiver, &to.join(",")]),
             incident_id: self.incident_id.clone(),
             receiver,
             seq: self.seq,
@@ -244,9 +247,15 @@ impl Notice {
         })
     }
 
-    /// Whether a digest may tell it: nobody is at it, and it has not arrived.
+    /// Whether a digest may tell it: nobody is at it, and it has not arrived. An end that somebody who stands in may have to
+    /// hear is told by itself.
     pub fn may_be_gathered(&self) -> bool {
-        self.progress.state == State::Pending && !self.progress.unsure && self.content.kind != Kind::Digest
+        let is_of_its_own = match self.content.kind {
+            Kind::Digest => true,
+            Kind::Recovered => self.content.instead.is_some(),
+            _ => false,
+        };
+        self.progress.state == State::Pending && !self.progress.unsure && !is_of_its_own
     }
 
     /// A digest tells it.

@@ -22,10 +22,13 @@ use crate::ped::version::Version;
 /// Notices that wait for digests, of all receivers: more are told by the next one.
 const COLLECTED_MAX: u32 = 10_000;
 
-/// What one digest tells, and of which notices.
+/// Of them, those that one digest stands for: its commit changes each.
+const GATHERED_MAX: usize = 500;
+
+/// What a digest tells: what is open, and what was collected.
 #[derive(Default)]
 struct Told {
-    lines: Vec<Line>,
+    open: Vec<Line>,
     collected: Vec<Notice>,
 }
 
@@ -33,16 +36,20 @@ impl Present<'_> {
     /// Makes the digests that are due and were not made yet.
     ///
     /// # Errors
-    /// [`LedgerError`] when one may not be kept; it is tried again at the next time.
+    /// [`LedgerError`], the first, when one may not be kept: the others are made, and it is tried again at the next time.
     pub(super) async fn digests(&self) -> Result<(), LedgerError> {
+        let mut made = Ok(());
         for (channel, due) in self.telling.channels.digests_due(self.now) {
             if self.digested(&channel.name) < Some(due) {
-                self.digest(channel, due).await?;
-                let mut digested = self.telling.digested.lock().unwrap_or_else(PoisonError::into_inner);
-                digested.insert(channel.name.clone(), due);
+                let one = self.digest(channel, due).await;
+                if one.is_ok() {
+                    let mut digested = self.telling.digested.lock().unwrap_or_else(PoisonError::into_inner);
+                    digested.insert(channel.name.clone(), due);
+                }
+                made = made.and(one);
             }
         }
-        Ok(())
+        made
     }
 
     fn digested(&self, receiver: &str) -> Option<DateTime<Utc>> {
@@ -59,21 +66,32 @@ impl Present<'_> {
         let mut told = self.open_for(channel).await?;
         for notice in ledger.notices(Wanted::State(State::Collected), COLLECTED_MAX).await? {
             if notice.receiver == channel.name {
-                let told = told.entry(notice.content.to.clone()).or_default();
-                told.lines.push(Line::from(&notice.content));
-                told.collected.push(notice);
+                told.entry(notice.content.to.clone()).or_default().collected.push(notice);
             }
         }
         // Those for teams first: with what everybody has, it is done.
         told.entry(Vec::new()).or_default();
-        for (to, Told { lines, collected }) in told.into_iter().rev() {
+        for (to, Told { open, mut collected }) in told.into_iter().rev() {
+            // What is too much for one is in more, before it.
+            while collected.len() > GATHERED_MAX {
+                let part = Told { open: Vec::new(), collected: collected.split_off(collected.len() - GATHERED_MAX) };
+                let ids: Vec<&str> = part.collected.iter().map(|notice| notice.notification_id.as_str()).collect();
+                let id = id::id(&["daily", &channel.name, &day, &ids.join(",")]);
+                self.tell_daily(channel, to.clone(), part, id).await?;
+            }
             let id = if to.is_empty() { mark.clone() } else { id::id(&["daily", &channel.name, &day, &to.join(",")]) };
-            let digest = Digest::new(Reason::Daily, lines, self.now);
-            let addressed = self.telling.channels.digest(channel, to, &digest);
-            ledger.gather(&digest::notice(addressed, &digest, id, self.now), &collected).await?;
+            self.tell_daily(channel, to, Told { open, collected }, id).await?;
         }
         self.wake_senders();
         Ok(())
+    }
+
+    async fn tell_daily(&self, channel: &Channel, to: Vec<String>, told: Told, id: String) -> Result<(), LedgerError> {
+        let Told { open, collected } = told;
+        let lines = open.into_iter().chain(collected.iter().map(|notice| Line::from(&notice.content)));
+        let digest = Digest::new(Reason::Daily, lines.collect(), self.now);
+        let addressed = self.telling.channels.digest(channel, to, &digest);
+        self.telling.ledger.gather(&digest::notice(addressed, &digest, id, self.now), &collected).await
     }
 
     /// What was told of what is open and goes to a channel, by whom it goes to.
@@ -85,7 +103,7 @@ impl Present<'_> {
             let version = self.limit_id(&document.deployment).and_then(|limit| versions.get(&limit));
             for incident in document.incidents().iter().filter(|incident| incident.told.is_some()) {
                 if let Some(to) = self.hears(channel, &document.deployment, incident, version) {
-                    told.entry(to).or_default().lines.push(line(&document.deployment, incident));
+                    told.entry(to).or_default().open.push(line(&document.deployment, incident));
                 }
             }
         }

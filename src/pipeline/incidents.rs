@@ -263,7 +263,12 @@ impl Present<'_> {
     /// As [`Present::see`].
     pub async fn due(&self) -> Result<(), LedgerError> {
         self.wake(&self.stepper().due().await?);
-        self.digests().await?;
+        let over = self.silences_over().await;
+        // Neither waits for the other.
+        over.and(self.digests().await)
+    }
+
+    async fn silences_over(&self) -> Result<(), LedgerError> {
         let over = silence::over(&*self.telling.ledger, self.now).await?;
         if over.is_empty() {
             return Ok(());

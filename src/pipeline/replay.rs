@@ -14,6 +14,7 @@ use super::incidents::{Seen, Telling};
 use super::message::Envelope;
 use super::quarantine::unreadable;
 use super::{Assessed, Pipeline, Tally, append};
+use crate::ped::limits::Limits;
 use crate::store::Store;
 use crate::store::row::{ROW_BYTES, Record};
 
@@ -62,10 +63,16 @@ impl Recorder<'_> {
             .context("it is recorded, but not whom it concerns is told; replaying it again does that")
     }
 
-    /// Tells what is open by the newest that is known of these namespaces, however old it is.
-    async fn sweep(&self, namespaces: &BTreeSet<String>, at: DateTime<Utc>) -> Result<()> {
-        let Some(telling) = self.telling else { return Ok(()) };
-        let present = telling.at(at, self.pipeline.policy(), self.store, &**self.pipeline);
+    /// Tells what is open by the newest that is known of these namespaces, however old it is: behind the last entry, as what
+    /// is open at an earlier one may be over by then.
+    ///
+    /// # Errors
+    /// When it may not be kept; what holds is told an hour later.
+    pub async fn sweep(&self, namespaces: &BTreeSet<String>, at: DateTime<Utc>) -> Result<()> {
+        let Some(telling) = self.telling.filter(|_| !namespaces.is_empty()) else { return Ok(()) };
+        // Whoever registers meanwhile is right.
+        let limits = Limits::new(self.store.claims(None).await?);
+        let present = telling.at(at, self.pipeline.policy(), self.store, &limits);
         present.sweep(namespaces).await.context("it is recorded, but not whom it concerns is told; an hour later it is")
     }
 }
@@ -79,12 +86,27 @@ pub struct Replayed {
     pub unread: Option<anyhow::Error>,
 }
 
-/// Records what files say, and raises what stands in the namespaces that were written to. `read` reads them: it hands on
-/// their chunks until it is told that nobody takes more. `progress` hears how many bytes of the files are done.
+/// Records what files say as a [`leg`], and tells what is open by it.
 ///
 /// # Errors
 /// When the store does not take what it says. What was recorded before stays, and replaying it again changes nothing.
 pub async fn replay(
+    read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
+    recorder: Recorder<'_>,
+    progress: impl Fn(u64),
+) -> Result<Replayed> {
+    let begun = Instant::now();
+    let replayed = leg(read, recorder, progress).await?;
+    recorder.sweep(&replayed.tally.namespaces, recorder.now + begun.elapsed()).await?;
+    Ok(replayed)
+}
+
+/// Records what files say, and raises what stands in the namespaces that were written to. `read` reads them: it hands on
+/// their chunks until it is told that nobody takes more. `progress` hears how many bytes of the files are done.
+///
+/// # Errors
+/// As [`replay`].
+pub async fn leg(
     read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
     recorder: Recorder<'_>,
     progress: impl Fn(u64),
@@ -134,7 +156,6 @@ pub async fn replay(
     // Every appender reads again behind its last append.
     if !tally.namespaces.is_empty() {
         judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await?;
-        recorder.sweep(&tally.namespaces, at()).await?;
     }
     let mut read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
     if decoders.into_iter().any(|decoder| decoder.join().is_err()) {

@@ -21,7 +21,7 @@ use crate::support::{
 use crate::terraform::{filter_is_right, matches};
 use logging::{Fault, Logging};
 
-mod logging;
+pub mod logging;
 
 /// Some time before all fixtures, and some behind.
 const SPAN: [&str; 2] = ["--from=2026-01-01", "--to=2026-11-20"];

@@ -281,6 +281,17 @@ fn how_high_hpas_may_scale_is_held_against_the_log() {
         );
         assert_eq!(compared_with(store, 100).await, expected);
         assert_eq!(compare_again(store).await, 0, "the same days again");
+        // What an alert is told by outlives the names of the code.
+        let alerts = crate::support::contents(store, &["alert_log"]).await.remove(0).1;
+        for (rule, name, number) in
+            [("drift", "higher", "3,4"), ("over_limit", "before", "7"), ("missed_write", "gone", "")]
+        {
+            let is_it = |row: &&Json| row["alert_type"] == rule && row["deployment_name"] == name;
+            let alert = alerts.iter().find(is_it).unwrap_or_else(|| panic!("{rule} {name}: {alerts:#?}"));
+            let limit = alert["limit_id"].as_str().expect("a limit");
+            let parts = [rule, "payments", name, &PROD.to_string(), "HorizontalPodAutoscaler", number, limit];
+            assert_eq!(alert["alert_id"], pedwatch::id::id(&parts), "{rule} {name}");
+        }
     });
 }
 

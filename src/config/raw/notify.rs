@@ -15,6 +15,7 @@ use crate::config::{ConfigError, LEDGER_URL, LedgerUrl, Origin, env_name};
 use crate::incident::Settings;
 use crate::names::Named;
 use crate::notify::channel::{NotifyConfig, ReceiverConfig, ReceiverKind, Way};
+use crate::notify::digest::NOTICES_MAX;
 use crate::notify::matcher::Field;
 use crate::notify::receiver::email::Security;
 use crate::notify::receiver::pubsub;
@@ -155,7 +156,7 @@ impl RawNotify {
             faults.0.extend(wrong.into_iter().map(ConfigError::Routes));
             Routes::default()
         });
-        let digest_above = faults.within("notify.digest_above", self.digest_above, 0..=10_000) as usize;
+        let digest_above = faults.within("notify.digest_above", self.digest_above, 0..=NOTICES_MAX - 1) as usize;
         NotifyConfig { language, timezone, settings, give_up_after, digest_above, receivers, routes }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::known::{Found, Known};
+use crate::audit::ObjectKind;
 use crate::id::id;
 use crate::names::Named;
 use crate::policy::{AlertType, Severity};
@@ -56,7 +57,8 @@ impl Known<'_> {
             // A row of the log would need the HPA's own name and life, so it is told once for as long as it is the same.
             (Finding::HpaOverLimit { .. } | Finding::HpaDrift { .. } | Finding::MissedHpaDelete, limit) => {
                 let limit = limit.map_or("", |limit| limit.limit_id.as_str());
-                (id(&[alert_type.as_str(), namespace, name, &cluster, &format!("{finding:?}"), limit]), None)
+                let kind = ObjectKind::HorizontalPodAutoscaler.as_str();
+                (id(&[alert_type.as_str(), namespace, name, &cluster, kind, &scaled(finding), limit]), None)
             }
             // Whichever cluster misses it, and for as long as it holds.
             (Finding::UnusedLimit, Some(limit)) => {
@@ -159,6 +161,15 @@ fn asked(finding: Finding, running: Option<&Running>) -> Option<i64> {
         Finding::Replaced(by) => Some(by.replicas),
         Finding::HpaOverLimit { max } | Finding::HpaDrift { max, .. } => Some(max),
         _ => running.and_then(|running| running.replicas),
+    }
+}
+
+/// How high HPAs may scale, behind what was known of that.
+fn scaled(finding: Finding) -> String {
+    match finding {
+        Finding::HpaOverLimit { max } => max.to_string(),
+        Finding::HpaDrift { told, max } => format!("{told},{max}"),
+        _ => String::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Entries, Question};
 use crate::pipeline::Tally;
 use crate::pipeline::chunk::Chunk;
 use crate::pipeline::quarantine::must_be_stored;
-use crate::pipeline::replay::{Recorder, Replayed, replay};
+use crate::pipeline::replay::{Recorder, Replayed, leg};
 use crate::store::row::{Record, Watermark};
 use crate::store::{Store, StoreError, query};
 
@@ -39,7 +39,7 @@ pub async fn stopped_at(store: &dyn Store, question: &Question) -> Result<Option
 }
 
 /// Records entries, and raises what stands in the namespaces that were written to. After each leg a watermark tells how far
-/// it is.
+/// it is; behind the last, what is open is told.
 ///
 /// # Errors
 /// When the store does not take what they say. What was recorded before stays, and reading it again changes nothing.
@@ -50,9 +50,9 @@ pub async fn backfill(entries: Entries, recorder: Recorder<'_>) -> Result<Backfi
     let entries = Arc::new(Mutex::new(entries));
     let mut all = Tally::default();
     loop {
-        let leg = Arc::clone(&entries);
-        let read = move |take: &mut dyn FnMut(Chunk) -> bool| lock(&leg).read(LEG_PAGES, take);
-        let Replayed { tally, unread } = replay(read, recorder, |_| ()).await?;
+        let of_leg = Arc::clone(&entries);
+        let read = move |take: &mut dyn FnMut(Chunk) -> bool| lock(&of_leg).read(LEG_PAGES, take);
+        let Replayed { tally, unread } = leg(read, recorder, |_| ()).await?;
         all.merge(tally);
         let (position, is_done, has_failed) = {
             let entries = lock(&entries);
@@ -67,6 +67,7 @@ pub async fn backfill(entries: Entries, recorder: Recorder<'_>) -> Result<Backfi
             marked = through;
         }
         if is_done || unread.is_some() {
+            recorder.sweep(&all.namespaces, Utc::now()).await?;
             return Ok(Backfilled { replayed: Replayed { tally: all, unread }, through });
         }
         tracing::info!(through = %crate::id::time(through), entries = all.entries, "backfilled");

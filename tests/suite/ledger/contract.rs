@@ -454,6 +454,29 @@ fn who_stands_in_is_told_in_the_same_transaction() {
     });
 }
 
+/// Two receivers of one step fail: the one that stands in for both is told once.
+#[test]
+fn who_stands_in_for_two_is_told_once() {
+    on_every_ledger(async |ledger| {
+        let of = |receiver: &str| {
+            let mut notice = notice("t1", Kind::Opened, 1);
+            notice.notification_id = format!("t1-{receiver}");
+            notice.receiver = receiver.to_owned();
+            let (to, body) = (Vec::new(), "it began".to_owned());
+            notice.content.instead = Some(Box::new(Addressed { receiver: "mail".to_owned(), to, body, instead: None }));
+            notice
+        };
+        enqueue(&*ledger, [of("hook"), of("chat")]).await;
+        for receiver in ["hook", "chat"] {
+            let claim = Claim { receiver, ..claim("a", now()) };
+            let taken = ledger.claim(&claim).await.expect("readable").expect("due");
+            let refused = Outcome::Refused { why: "gone".to_owned() };
+            assert!(ledger.settle(&taken, &refused, &claim).await.expect("noted"));
+        }
+        assert_eq!(ledger.due_notices("mail", now(), 10).await.expect("readable").len(), 1);
+    });
+}
+
 struct AtMinute<'s> {
     steps: &'s Steps,
     now: DateTime<Utc>,

@@ -1,6 +1,8 @@
 //! What a person does: tries receivers, sees what was not sent, acknowledges, silences.
 
 use super::*;
+use crate::backfill::logging::Logging;
+use crate::support;
 
 /// An entry that was just written.
 pub(super) fn fresh(number: i64, replicas: i64) -> Vec<u8> {
@@ -231,6 +233,8 @@ fn a_configuration_that_tells_nobody_is_refused() {
         ("[[routes]]\nreceivers = [\"hook\"]\n", "", "what no route matches goes nowhere"),
         ("flap_seconds = 0", "flap_seconds = -1", "notify.flap_seconds is -1; expected from 0 to 86400"),
         ("flap_seconds = 0", "language = \"de\"", "notify.language is \"de\""),
+        // More are not looked at together, so it would never be a digest.
+        ("flap_seconds = 0", "digest_above = 200", "notify.digest_above is 200; expected from 0 to 199"),
         ("slack-url\"", "nowhere\"", "receivers.slack.webhook_url: cannot read"),
     ] {
         assert!(good.contains(good_part), "{good_part}");
@@ -276,6 +280,72 @@ fn a_replay_tells_when_it_is_asked_to() {
     let text = text.replace("ledger = ", "# ledger = ");
     std::fs::write(world.path("pedwatch.toml"), text).expect("written");
     assert!(fails(&world, &["replay", &log, "--notify"]).contains("no ledger; expected notify.ledger"));
+}
+
+/// A backfill tells what is open behind its last leg, by the limits as they are then.
+#[test]
+fn a_backfill_tells_what_its_last_leg_left_open() {
+    let world = World::with("flap_seconds = 0");
+    world.register_demo();
+    let ped = |max| {
+        std::fs::write(world.path("late.yaml"), support::ped("payments", "late-api", None, max)).expect("written");
+        world.path("late.yaml").display().to_string()
+    };
+    world.register(&ped(3), "2026-09-01");
+    let at = |second: i64| {
+        let begin = support::time("2026-09-20T08:00:00Z") + chrono::TimeDelta::seconds(second);
+        begin.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    };
+    let entry = |number: i64, (namespace, name): (&str, &str), replicas| {
+        Sample::patch(&format!("leg-{number}"), &at(number), replicas)
+            .version(1_000 + number, 10 + number)
+            .uid(name)
+            .set("/protoPayload/resourceName", format!("apps/v1/namespaces/{namespace}/deployments/{name}"))
+            .set("/protoPayload/response/metadata/name", name)
+            .set("/protoPayload/response/metadata/namespace", namespace)
+            .entry
+    };
+    let (orders, search, late) = (("payments", "orders-api"), ("discovery", "search-api"), ("payments", "late-api"));
+    let mut entries = vec![entry(0, search, 8), entry(1, late, 4)];
+    // A page for each: a leg is 300 pages long.
+    entries.extend((2..320).map(|number| entry(number, orders, 8)));
+    entries.push(entry(320, orders, 3));
+    let logging = Logging::new(entries, 1, &[]);
+    let span = ["--from=2026-09-19", "--to=2026-09-21"];
+    let mut command = world.command(&["backfill", "--project=acme-prod", "--notify", span[0], span[1]]);
+    command.env("PEDWATCH_BACKFILL__ENDPOINT", format!("http://{}", logging.address));
+    command.env("PEDWATCH_BACKFILL__ANONYMOUS", "true").env("PEDWATCH_BACKFILL__REQUESTS_PER_MINUTE", "3000");
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let begun = Instant::now();
+    while logging.requests().len() < 3 {
+        assert!(begun.elapsed() < PATIENCE, "no requests");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Another limit, while it reads.
+    world.register(&ped(5), "now");
+    assert!(logging.requests().len() < 300, "it was registered too late for this test");
+    let output = running.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", stderr(&output));
+    world.says(&["notify", "--once"]);
+    assert_eq!(world.heard(), ["opened over_limit discovery/search-api 8/5"]);
+}
+
+/// What ends a silence waits for no digest, even where one cannot be made.
+#[test]
+fn what_a_silence_held_back_is_told_though_a_digest_cannot_be_made() {
+    let world = World::new();
+    world.says(&["silence", "add", "namespace=payments", "rule=over_*", "--for=2h", "--by=alice", "--reason=a move"]);
+    drop(over(&world));
+    let listed = world.json(&["silence", "list"]);
+    world.says(&["silence", "end", listed[0]["silence_id"].as_str().expect("an id"), "--by=bob"]);
+    digests::daily(&world);
+    digests::collect(&world, "slack", 1);
+    let ledger = rusqlite::Connection::open(world.path("ledger.db")).expect("opened");
+    ledger.execute("UPDATE notifications SET content = '{}' WHERE state = 'collected'", []).expect("a ledger");
+    assert!(fails(&world, &["notify", "--once"]).contains("what is due cannot be told"));
+    ledger.execute("DELETE FROM notifications WHERE state = 'collected'", []).expect("a ledger");
+    let pending = block_on(world.ledger().notices(Wanted::State(State::Pending), 10)).expect("readable");
+    assert!(pending.iter().any(|notice| notice.receiver == "hook"), "{pending:#?}");
 }
 
 /// Nobody is told what is read again from files, nor of old entries that come late.

@@ -1,14 +1,16 @@
 //! One message instead of many: a storm, a day; and another receiver where one cannot be told.
 
 use chrono::{TimeDelta, Utc};
-use pedwatch::incident::{Deployment, Step};
+use pedwatch::incident::{Deployment, Kind, Step};
 use pedwatch::notify::ledger::Change;
 use pedwatch::notify::message::sample;
-use pedwatch::notify::notice::Notice;
+use pedwatch::notify::notice::{Addressed, Notice, Progress};
 use pedwatch::policy::Severity;
 
 use super::commands::fresh;
+use super::team::mailed;
 use super::*;
+use crate::servers::smtp;
 
 /// With other text in the place of a part of the configuration.
 fn configure(world: &World, parts: &[(&str, &str)]) {
@@ -18,6 +20,23 @@ fn configure(world: &World, parts: &[(&str, &str)]) {
         text = text.replace(old, new);
     }
     std::fs::write(world.path("pedwatch.toml"), text).expect("written");
+}
+
+/// Has Slack get a digest now.
+pub(super) fn daily(world: &World) {
+    let slack = "kind = \"slack_webhook\"\n";
+    configure(world, &[(slack, &format!("{slack}digest_at = {:?}\n", at(-1)))]);
+}
+
+/// So many notices that wait for a digest.
+pub(super) fn collect(world: &World, receiver: &str, count: usize) {
+    let (step, deployment) = sample();
+    let notice = |number: usize| {
+        let step = Step { incident_id: format!("collected-{number}"), kind: Kind::Digest, ..step.clone() };
+        Notice::new(&step, &deployment, receiver, "{}".to_owned(), Utc::now())
+    };
+    let notices = (0..count).map(notice).collect();
+    block_on(world.ledger().commit(&Change { notices, ..Change::default() })).expect("committed");
 }
 
 /// Notices about so many Deployments, all due for a receiver.
@@ -141,4 +160,92 @@ fn a_day_s_digest_tells_what_is_open_and_what_was_no_message() {
     // It is told once, whoever asks.
     world.says(&["notify", "--once"]);
     assert_eq!(world.slack.posts().len(), before + 1);
+}
+
+/// What was collected is told in as many digests as it takes.
+#[test]
+fn a_digest_stands_for_no_more_than_one_commit_takes() {
+    let world = World::new();
+    world.register_demo();
+    daily(&world);
+    collect(&world, "slack", 1_100);
+    world.says(&["notify", "--once"]);
+    let posts = world.slack.posts();
+    assert_eq!(posts.len(), 3, "{posts:#?}");
+    assert!(posts.iter().all(|post| post.body.contains("more")), "{posts:#?}");
+    let left = block_on(world.ledger().notices(Wanted::State(State::Collected), 10)).expect("readable");
+    assert_eq!(left, []);
+    world.says(&["notify", "--once"]);
+    assert_eq!(world.slack.posts().len(), 3);
+}
+
+/// An address of a team that stands in for a receiver.
+fn team(name: &str, body: &str) -> Option<Box<Addressed>> {
+    let to = vec![format!("{name}@storm23.example.com")];
+    let (receiver, body) = ("team_mail".to_owned(), body.to_owned());
+    Some(Box::new(Addressed { receiver, to, body, instead: None }))
+}
+
+#[test]
+fn a_storm_that_cannot_be_told_is_told_the_teams_that_stand_in() {
+    let world = World::new();
+    let (port, folder) = smtp();
+    let mail = format!(
+        "[receivers.team_mail]\nkind = \"email\"\nhost = \"localhost\"\nport = {port}\nca_file = {:?}\nusername = \"pedwatch\"\n\
+         password_file = {:?}\nfrom = \"pedwatch@example.com\"\nto = [\"team\"]\n[receivers.slack]\n\
+         fallback = \"team_mail\"\n",
+        folder.join("ca.pem"),
+        world.path("password"),
+    );
+    std::fs::write(world.path("password"), "s3cret\n").expect("written");
+    configure(&world, &[("[receivers.slack]\n", &mail)]);
+    world.register_demo();
+    let (step, deployment) = sample();
+    let notice = |number: usize| {
+        let step = Step { incident_id: format!("storm-{number}"), ..step.clone() };
+        let mut notice = Notice::new(&step, &deployment, "slack", format!("{number}"), Utc::now());
+        notice.content.instead = team(if number % 2 == 0 { "one" } else { "two" }, "one of them");
+        notice
+    };
+    let notices = (0..50).map(notice).collect();
+    block_on(world.ledger().commit(&Change { notices, ..Change::default() })).expect("committed");
+    world.slack.plan("404 Not Found\r\n");
+    world.slack.plan("404 Not Found\r\n");
+    assert!(!world.run(&["notify", "--once"]).status.success(), "Slack refuses");
+    world.says(&["notify", "--once"]);
+    let mut mailed = mailed("@storm23.");
+    mailed.sort();
+    assert_eq!(mailed, ["one@storm23.example.com", "two@storm23.example.com"]);
+    assert_eq!(world.slack.posts().len(), 0);
+}
+
+/// Slack was not told that they began, and the hook was instead: it hears how each ended.
+#[test]
+fn who_stood_in_hears_of_ends_though_there_are_many() {
+    let world = World::new();
+    let slack = "kind = \"slack_webhook\"\n";
+    configure(&world, &[(slack, &format!("{slack}fallback = \"hook\"\n"))]);
+    world.register_demo();
+    let (step, deployment) = sample();
+    let notices = |number: usize| {
+        let of = |kind, seq, receiver: &str, state| {
+            let step = Step { incident_id: format!("ends-{number}"), kind, seq, ..step.clone() };
+            let mut notice = Notice::new(&step, &deployment, receiver, "{}".to_owned(), Utc::now());
+            let instead = Addressed { receiver: "hook".to_owned(), to: vec![], body: "{}".to_owned(), instead: None };
+            notice.content.instead = (receiver == "slack").then(|| Box::new(instead));
+            notice.progress = Progress::new(state, Utc::now());
+            notice
+        };
+        [
+            of(Kind::Opened, 1, "slack", State::Failed),
+            of(Kind::Opened, 1, "hook", State::Sent),
+            of(Kind::Recovered, 2, "slack", State::Pending),
+        ]
+    };
+    let notices = (0..25).flat_map(notices).collect();
+    block_on(world.ledger().commit(&Change { notices, ..Change::default() })).expect("committed");
+    for _ in 0..2 {
+        world.says(&["notify", "--once"]);
+    }
+    assert_eq!((world.slack.posts().len(), world.hook.posts().len()), (0, 25));
 }

@@ -59,7 +59,7 @@ fn posted(bot: &Hook) -> Vec<(String, bool)> {
 }
 
 /// To whom went mail that is for this test.
-fn mailed(of: &str) -> Vec<String> {
+pub(super) fn mailed(of: &str) -> Vec<String> {
     let mails = std::fs::read_to_string(smtp().1.join("mail.ndjson")).unwrap_or_default();
     let mails = mails.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON"));
     let to = mails.flat_map(|mail| mail["to"].as_array().cloned().unwrap_or_default());
