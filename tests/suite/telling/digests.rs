@@ -204,7 +204,7 @@ fn a_storm_that_cannot_be_told_is_told_the_teams_that_stand_in() {
     let notice = |number: usize| {
         let step = Step { incident_id: format!("storm-{number}"), ..step.clone() };
         let mut notice = Notice::new(&step, &deployment, "slack", format!("{number}"), Utc::now());
-        notice.content.instead = team(if number % 2 == 0 { "one" } else { "two" }, "one of them");
+        notice.content.instead = team(if number.is_multiple_of(2) { "one" } else { "two" }, "one of them");
         notice
     };
     let notices = (0..50).map(notice).collect();
