@@ -63,7 +63,7 @@ LEFT JOIN ${dataset}.limits_in_force AS limits
   AND limits.deployment_name = open_days.deployment_name AND MICROS_OF(limits.begins_at) <= open_days.there_last
   AND (limits.ends_at IS NULL OR open_days.there_last < MICROS_OF(limits.ends_at))
 LEFT JOIN (SELECT config_id, MIN(user_id) AS user_id FROM ${dataset}.deployment_config GROUP BY config_id) AS versions
-  ON versions.config_id = limits.limit_id
+  ON versions.config_id = limits.version_id
 WHERE open_days.max_replicas IS NOT NULL
 UNION ALL
 SELECT DISTINCT project_id, location, cluster_name, namespace, deployment_name, date, highest_replicas, owner

@@ -2,7 +2,8 @@
 -- and exceptions. A scope is any cluster (''), the clusters of a name, or one cluster.
 --
 -- Versions are ordered by when they take effect, then by when they were registered: the later registered corrects the
--- other. A retirement (no maximum) ends the scope's versions and exceptions; an exception (until a time) stands above them.
+-- other. A retirement (no maximum) ends the scope's versions and exceptions; an exception (until a time) stands above them: it
+-- sets the maximum, and leaves the rest to the version under it (`version_id`; NULL where there is none).
 WITH once AS (
   SELECT * FROM (
     SELECT *, COALESCE(registered_at, updated_at) AS registered, COALESCE(cluster_name, '') AS scope, ROW_NUMBER() OVER (
@@ -58,7 +59,10 @@ pieces AS (
 held AS (
   -- Of several exceptions in force the last to begin counts, above any version.
   SELECT pieces.namespace, pieces.deployment_name, pieces.scope, pieces.instant, pieces.until, claims.config_id,
-    claims.max_replicas, ROW_NUMBER() OVER (
+    claims.max_replicas,
+    MAX(CASE WHEN claims.is_exception = 0 THEN claims.config_id END) OVER (
+      PARTITION BY pieces.namespace, pieces.deployment_name, pieces.scope, pieces.instant) AS version_id,
+    ROW_NUMBER() OVER (
       PARTITION BY pieces.namespace, pieces.deployment_name, pieces.scope, pieces.instant
       ORDER BY claims.is_exception DESC, claims.begins_at DESC, claims.config_id DESC) AS rank
   FROM pieces
@@ -67,7 +71,7 @@ held AS (
     AND claims.scope = pieces.scope AND claims.begins_at <= pieces.instant
     AND (claims.ends_at IS NULL OR pieces.instant < claims.ends_at)
 )
-SELECT held.namespace, held.deployment_name, held.scope, held.config_id AS limit_id, held.instant AS begins_at,
+SELECT held.namespace, held.deployment_name, held.scope, held.config_id AS limit_id, held.version_id, held.instant AS begins_at,
   held.until AS ends_at, held.max_replicas,
   COALESCE(firsts.initial_max_replicas, held.max_replicas) AS initial_max_replicas
 FROM held

@@ -453,3 +453,35 @@ proptest! {
         }
     }
 }
+
+/// An exception lifts the maximum, and leaves the rest to the version under it, in Rust (which closes days) and in views.
+#[test]
+fn while_an_exception_holds_the_owner_is_that_of_the_version_under_it() {
+    on_every_store(async |store| {
+        let exceptions = [(&*day(5), &*day(9), 8)];
+        let of = |owner: &str| ped_with("payments", None, 3, &exceptions).replace("team-payments", owner);
+        for (owner, from) in [("team-payments", 1), ("team-new", 7)] {
+            let registrations = registrations(&of(owner), None, &day(from), "ci");
+            pedwatch::store::register(store, registrations).await.expect("registered");
+        }
+        let write = Sample::patch("one", "2026-09-02T00:00:00Z", 3).version(1, 1).bytes();
+        handle(store, &pipeline(store).await, &[write], time(&day(10))).await;
+        let owners = async || {
+            let days = rows(store, "daily_max_replicas", &["date", "owner"]).await;
+            ["2026-09-06", "2026-09-08"].map(|date| days.iter().find(|row| row[0] == date).expect("a day")[1].clone())
+        };
+        assert_eq!(owners().await, ["team-payments", "team-new"], "out of events");
+        let about = query::About {
+            namespace: None,
+            deployment: None,
+            clusters: Clusters::Any,
+            verdicts: Vec::new(),
+            actor: None,
+            out_of_scope: true,
+        };
+        let standing = query::status(store, &about, time(&day(8))).await.expect("readable");
+        assert_eq!(standing[0].owner.as_deref(), Some("team-new"), "{standing:?}");
+        pedwatch::job::daily::close(store, time(&day(10)), time(&day(12))).await.expect("closed");
+        assert_eq!(owners().await, ["team-payments", "team-new"], "out of closed days");
+    });
+}

@@ -46,7 +46,7 @@ latest AS (
   SELECT * FROM aged WHERE age = 1 AND NOT removes AND deployment_name IS NOT NULL
 ),
 judged AS (
-  SELECT latest.*, limits.limit_id, limits.max_replicas AS limit_max_replicas,
+  SELECT latest.*, limits.limit_id, limits.version_id, limits.max_replicas AS limit_max_replicas,
     limits.initial_max_replicas AS limit_initial_max_replicas, limits.begins_at AS limit_since,
     COALESCE(effective AND in_scope AND latest.replicas > limits.max_replicas, FALSE) AS is_over,
     CASE WHEN limits.begins_at > latest.set_at THEN limits.begins_at ELSE latest.set_at END AS stands_since
@@ -75,7 +75,7 @@ together AS (
     MAX(CASE WHEN object_kind <> 'Deployment' AND effective THEN object_name END) AS hpa_name,
     MAX(CASE WHEN object_kind <> 'Deployment' AND effective THEN set_at END) AS hpa_since,
     MAX(CASE WHEN object_kind <> 'Deployment' AND effective THEN set_actor END) AS hpa_actor,
-    MAX(limit_id) AS limit_id, MAX(limit_max_replicas) AS limit_max_replicas,
+    MAX(limit_id) AS limit_id, MAX(version_id) AS version_id, MAX(limit_max_replicas) AS limit_max_replicas,
     MAX(limit_initial_max_replicas) AS limit_initial_max_replicas, MAX(limit_since) AS limit_since,
     MAX(CASE WHEN is_over THEN 1 ELSE 0 END) AS breaches,
     MIN(CASE WHEN is_over THEN stands_since END) AS over_since,
@@ -102,4 +102,4 @@ SELECT
 FROM together
 LEFT JOIN (
   SELECT config_id, MIN(user_id) AS user_id FROM ${dataset}.deployment_config GROUP BY config_id
-) AS versions ON versions.config_id = together.limit_id
+) AS versions ON versions.config_id = together.version_id
