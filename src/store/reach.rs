@@ -320,7 +320,7 @@ impl Reach {
         Reach { until: Some(until), ..self }
     }
 
-    /// Behind which instant all events are read; `None` when all are.
+    /// Behind which instant all events are read, of every namespace; `None` when of one all are.
     pub fn since(&self) -> Option<DateTime<Utc>> {
         if self.late.is_empty() { self.closed.through() } else { self.closed.through().min(self.closed_late.through()) }
     }
@@ -330,9 +330,10 @@ impl Reach {
         Some(self.since()? - CREDIT)
     }
 
-    /// The last instant of what is closed for all.
-    pub fn closing(&self) -> Option<&Closing> {
-        self.closed.closings.first()
+    /// Up to when what is closed is read of any namespace; `None` where nothing is. A question about an instant before needs what
+    /// is stored, even where something came late for another namespace and all of that is read.
+    pub fn closed_through(&self) -> Option<DateTime<Utc>> {
+        self.closed.through()
     }
 
     /// Whether it is everything.

@@ -106,8 +106,8 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
     let closings = days::closings(store).await?;
     let reach = closings.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
     // What is over is closed: its days tell what stood when the day began, and its changes what came then.
-    let reach = match reach.since() {
-        Some(since) if at < since => reach.with_states_at(at, day(at)),
+    let reach = match reach.closed_through() {
+        Some(through) if at < through => reach.with_states_at(at, day(at)),
         _ => reach,
     };
     let (conditions, mut parameters) = about.conditions();

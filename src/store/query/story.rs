@@ -45,8 +45,8 @@ pub async fn story(
     let namespaces: BTreeSet<String> =
         deployments.iter().filter(|_| is_named).map(|(namespace, _)| namespace.clone()).collect();
     let reach = days::closings(store).await?.reach(DateTime::<Utc>::MAX_UTC, &namespaces);
-    let reach = match reach.since() {
-        Some(since) if from < since => reach.with_states_at(until - Duration::microseconds(1), day(from)),
+    let reach = match reach.closed_through() {
+        Some(through) if from < through => reach.with_states_at(until - Duration::microseconds(1), day(from)),
         _ => reach,
     };
     let (wanted, mut parameters) = match is_named {

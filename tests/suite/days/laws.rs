@@ -802,3 +802,42 @@ fn an_alert_without_ground_speaks_for_nothing_later() {
         assert_eq!(dump.iter().filter(is_of_the_end).count(), 1, "{dump:#?}");
     });
 }
+
+/// The law once found this: where something came late for one namespace, of which everything was open then, answers about an
+/// instant before lacked what was closed of the others.
+#[test]
+fn what_comes_late_for_one_namespace_hides_nothing_of_another() {
+    block_on(async {
+        let write = |after_millis, number| Step {
+            after_millis,
+            object: 0,
+            what: What::Write(number),
+            skew_millis: 0,
+            delays_seconds: vec![0],
+        };
+        const DAY: i64 = 86_400_000;
+        let history = |steps| History { steps, versions: Vec::new() };
+        let late = Step { delays_seconds: vec![6 * 86_400], ..write(0, 3) };
+        let histories = vec![history(vec![write(0, 3), write(DAY, 5)]), history(vec![late])];
+        let world = World { histories, nights: Vec::new(), lag: Duration::zero() };
+        let store = Sqlite::in_memory().expect("memory");
+        let midnight = BEGIN + Duration::days(4);
+        let mut is_closed = false;
+        for (at, coming) in world.agenda() {
+            if at > midnight && !is_closed {
+                close(&store, midnight, midnight + Duration::hours(3)).await.expect("closed");
+                is_closed = true;
+            }
+            arrive(&store, at, vec![coming]).await;
+        }
+        assert!(is_closed, "nothing comes late");
+        let whole = Whole(&store);
+        let span = (BEGIN, BEGIN + Duration::days(3));
+        let bill = billed(&whole, span).await;
+        assert_eq!(bill.len(), 3, "{bill:#?}");
+        assert_eq!(billed(&store, span).await, bill);
+        let at = BEGIN + Duration::days(2);
+        let shown = async |store: &dyn Store| format!("{:#?}", status(store, at).await);
+        assert_eq!(shown(&store).await, shown(&whole).await);
+    });
+}
