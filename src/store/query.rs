@@ -370,7 +370,9 @@ impl Query {
                 "ordered_changes" => {
                     text = CLOSED_CHANGES.replace("${evaluated}", text.trim_end());
                     if reach.reads_states() {
-                        text = text.replace("WHERE COALESCE(carried, 'open') = 'open'\n", "");
+                        // What is settled, but not the first of those behind it: its change is stored, if it is one.
+                        text = text
+                            .replace("COALESCE(carried, 'open') = 'open'\n", "COALESCE(carried, 'open') <> 'first'\n");
                     }
                 }
                 "subjects" => text = text.replace("FROM ${dataset}.writes\n", SUBJECTS),
