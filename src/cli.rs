@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
-use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::ped::version::Registration;
@@ -40,6 +40,7 @@ mod cost;
 mod daily;
 mod explain;
 mod filter;
+mod help;
 mod hint;
 mod incident;
 mod ledger;
@@ -131,6 +132,10 @@ enum Command {
     /// Check the configuration, or print an example
     #[command(subcommand)]
     Config(config::Command),
+    /// Print what completes commands in a shell
+    Completions(help::CompletionsArgs),
+    /// Write the manual's pages, one for each command
+    Man(help::ManArgs),
 }
 
 /// How data is printed.
@@ -201,7 +206,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, env: impl IntoIterator<Item
 
 /// Reads the arguments; where they ask for help, or cannot be read, tells so and with what to exit.
 fn parse(args: &[OsString], env: &BTreeMap<String, String>) -> Result<Cli, ExitCode> {
-    let command = Cli::command().color(told_colour(args));
+    let command = help::command().color(told_colour(args));
     let parsed = command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
         if error.use_stderr() && is_to_log_json(args, env) {
@@ -279,6 +284,8 @@ fn dispatch(command: Command, config: &Config, screen: Screen) -> Result<ExitCod
             Command::Ped(command) => ped::run(command, config, screen).await,
             Command::Schema(command) => schema::run(command, config).await,
             Command::Config(command) => config::run(&command, config, screen),
+            Command::Completions(args) => help::completions(&args),
+            Command::Man(args) => help::man(&args),
         }
     });
     // A thread that still waits for a store must not keep the process: nobody waits for what it does.
@@ -509,6 +516,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        help::command().debug_assert();
     }
 }

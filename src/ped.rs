@@ -16,6 +16,7 @@ pub mod diff;
 mod documents;
 mod exceptions;
 pub mod limits;
+pub mod policy;
 pub mod proposal;
 pub mod quantity;
 pub mod retirement;

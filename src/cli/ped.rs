@@ -1,4 +1,4 @@
-//! `pedwatch ped validate|diff|register|remove|list|history|schema`.
+//! `pedwatch ped validate|diff|init|register|remove|list|history|policy|schema`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -30,6 +30,7 @@ use crate::store::row::{self, DeploymentConfig};
 mod diff;
 mod faults;
 mod init;
+mod policy;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -63,6 +64,8 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print an admission policy that holds the limits in force: for Deployments, /scale and the maxima of HPAs
+    Policy(policy::Args),
     /// Print the JSON Schema of a PED file, for editors
     Schema,
 }
@@ -153,6 +156,7 @@ pub(super) async fn run(command: Command, config: &Config, screen: Screen) -> Re
         }
         Command::Diff(args) => return diff::run(args, config, screen).await,
         Command::Init(args) => return init::run(args, config).await,
+        Command::Policy(args) => return policy::run(args, config).await,
         Command::Register(args) => return register(args, config, screen).await,
         Command::Remove(args) => return remove(args, config, screen).await,
         Command::List { output } => {

@@ -32,6 +32,7 @@ mod manifests;
 mod monitoring;
 mod oidc;
 mod ped;
+mod policy;
 mod production;
 mod proxy;
 mod pubsub;
