@@ -124,6 +124,7 @@ fn workflows_and_the_action_are_as_github_wants_them() {
     let of_ours = [
         ("vendor.github-actions", "action.yml"),
         ("vendor.github-workflows", ".github/workflows/ci.yaml"),
+        ("vendor.github-workflows", ".github/workflows/release.yaml"),
         ("vendor.github-workflows", "deploy/github/peds.yaml"),
     ];
     for (schema, file) in of_ours {
