@@ -76,7 +76,7 @@ fn a_message_says_what_a_person_acts_on() {
     let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
     assert_eq!(
         first(rendered(Language::English, Form::Slack, &recovered)),
-        "✅ *payments/orders-api*: over is what was told as over_limit, after 1 h 1 min; 8 replicas at most."
+        "✅ *payments/orders-api*: over_limit is over, after 1 h 1 min; it had up to 8 replicas."
     );
     assert_eq!(
         first(rendered(Language::Chinese, Form::Text, &recovered)),
