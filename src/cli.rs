@@ -95,7 +95,7 @@ enum Command {
     Backtest(backtest::Args),
     /// Tell what Deployments cost in a month and why, and keep it; for a daily job
     Bill(bill::Args),
-    /// Make one HTML file of a month: who was over, for how long, and what it cost
+    /// Make one HTML file of a month, or of a span of time: who was over, for how long, and what it cost
     Report(page::Args),
     /// Close the days that are over, so that questions cost what they ask for; for a daily job
     Daily(daily::Args),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::billing::Prices;
+use crate::bucket::StorageConfig;
 use crate::cluster::{CanaryConfig, ClusterConfig, GkeConfig, SnapshotConfig};
 use crate::notify::channel::NotifyConfig;
 use crate::policy::Policy;
@@ -59,6 +60,8 @@ pub struct Config {
     pub backfill: LoggingConfig,
     /// What Deployments cost.
     pub prices: Prices,
+    /// How Cloud Storage is reached.
+    pub storage: StorageConfig,
     /// The clusters that are looked into, by their handles.
     pub clusters: Vec<ClusterConfig>,
     /// Where Google's servers for clusters are.

@@ -16,7 +16,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// What a person may do.
 pub const ADVICE: &str = "expected Application Default Credentials: on a laptop, run gcloud auth application-default login; in \
                       CI, set GOOGLE_APPLICATION_CREDENTIALS to a file of credentials; on Google Cloud, give the workload a \
-                      service account. An emulator needs none: set BIGQUERY_EMULATOR_HOST, PUBSUB_EMULATOR_HOST or FIRESTORE_EMULATOR_HOST";
+                      service account. An emulator needs none: set BIGQUERY_EMULATOR_HOST, PUBSUB_EMULATOR_HOST, FIRESTORE_EMULATOR_HOST or STORAGE_EMULATOR_HOST";
 
 /// Application Default Credentials for these scopes. Nothing is sent yet.
 ///

@@ -17,6 +17,7 @@
 pub mod audit;
 pub mod backtest;
 pub mod billing;
+pub mod bucket;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -1,4 +1,4 @@
-//! A month as one page that stands by itself: no script, nothing from elsewhere, light and dark, on paper too. Pure.
+//! A month, or a span of time, as one page that stands by itself: no script, nothing from elsewhere, light and dark, on paper too. Pure.
 //!
 //! ```text
 //!  Subject (timeline, line of the bill, alerts) ─▶ card: plot, calendar, changes, reasons ─▶ page.html.jinja ─▶ HTML
@@ -6,7 +6,7 @@
 //!
 //! Every number on it is a fold over the timeline's intervals, or a line of the bill: none is computed here otherwise.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
@@ -24,29 +24,67 @@ pub use page::{PageFault, page};
 /// What a page is of.
 #[derive(Debug, Clone)]
 pub struct Frame<'f> {
-    /// The month.
-    pub month: Month,
     /// Its first instant.
     pub from: DateTime<Utc>,
     /// Where what is known of it ends.
     pub known_until: DateTime<Utc>,
     /// The first instant after it.
     pub until: DateTime<Utc>,
-    /// The price that holds.
+    /// What is charged: the month that it is, or each that it touches, whole.
+    pub months: &'f [Billed<'f>],
+    /// A price that holds; all of them have its currency, zone and places.
     pub price: &'f Price,
     /// When the page is made.
     pub now: DateTime<Utc>,
     /// Only of this owner.
     pub owner: Option<&'f str>,
-    /// When the month was closed.
-    pub closed_at: Option<DateTime<Utc>>,
     /// In which language.
     pub language: crate::notify::template::Language,
+}
+
+/// A month that is charged.
+#[derive(Debug, Clone)]
+pub struct Billed<'f> {
+    /// The month.
+    pub month: Month,
+    /// Its first instant.
+    pub from: DateTime<Utc>,
+    /// The first instant after it.
+    pub until: DateTime<Utc>,
+    /// Where what is known of it ends.
+    pub known_until: DateTime<Utc>,
+    /// The price that holds.
+    pub price: &'f Price,
+    /// When it was closed.
+    pub closed_at: Option<DateTime<Utc>>,
 }
 
 impl Frame<'_> {
     fn zone(&self) -> Tz {
         self.price.timezone
+    }
+
+    /// Whether it is a month, and no other span of time.
+    fn is_month(&self) -> bool {
+        matches!(self.months, [month] if (month.from, month.until) == (self.from, self.until))
+    }
+
+    /// What it is called.
+    fn title(&self) -> String {
+        match self.months {
+            [billed] if self.is_month() => billed.month.to_string(),
+            _ => format!("{} – {}", self.time(self.from), self.time(self.until)),
+        }
+    }
+
+    /// Its days, each with the part of it that it is of.
+    fn days(&self) -> impl Iterator<Item = (NaiveDate, DateTime<Utc>, DateTime<Utc>)> {
+        let (zone, from, until) = (self.zone(), self.from, self.until);
+        let months = std::iter::successors(Some(Month::at(from, zone)), |month| Some(month.next()));
+        let days =
+            months.take_while(move |month| month.begins_at(zone) < until).flat_map(move |month| month.days(zone));
+        let parts = days.map(move |(day, begin, end)| (day, begin.max(from), end.min(until)));
+        parts.filter(|(_, begin, end)| begin < end)
     }
 
     fn time(&self, time: DateTime<Utc>) -> String {
@@ -65,12 +103,8 @@ pub struct Subject<'s> {
     pub owner: Option<String>,
     /// What was in force when.
     pub timeline: Timeline,
-    /// Its line; `None` where it is not billed.
-    pub line: Option<Line>,
-    /// What it is charged by the bill.
-    pub fee: Decimal,
-    /// What has become of the line.
-    pub state: &'static str,
+    /// What it is charged, by the months.
+    pub charges: Vec<Charged<'s>>,
     /// The versions of its PED.
     pub versions: &'s [crate::ped::version::Version],
     /// The alerts that stand.
@@ -79,10 +113,39 @@ pub struct Subject<'s> {
     pub actual: Vec<(DateTime<Utc>, i64)>,
 }
 
+/// What a Deployment is charged for a month.
+#[derive(Debug, Clone)]
+pub struct Charged<'s> {
+    /// The month.
+    pub billed: &'s Billed<'s>,
+    /// Its line; `None` where it is not billed.
+    pub line: Option<Line>,
+    /// What it is charged by the bill.
+    pub fee: Decimal,
+    /// What has become of the line.
+    pub state: &'static str,
+}
+
 impl Subject<'_> {
-    fn told<'t>(&'t self, line: &'t Line, frame: &'t Frame<'_>) -> Told<'t> {
-        let versions = crate::billing::Registered(self.versions);
-        Told { line, price: frame.price, versions, until: frame.known_until }
+    /// What it is charged in all.
+    fn fee(&self) -> Decimal {
+        self.charges.iter().map(|charged| charged.fee).sum()
+    }
+
+    /// What has become of its lines, each once.
+    fn states(&self) -> Vec<&'static str> {
+        let mut states: Vec<&'static str> = self.charges.iter().map(|charged| charged.state).collect();
+        states.dedup();
+        states
+    }
+
+    /// The lines, each with what its sentences are made of, and its month.
+    fn lines(&self) -> impl Iterator<Item = (Month, Told<'_>)> {
+        self.charges.iter().filter_map(|Charged { billed, line, .. }| {
+            let versions = crate::billing::Registered(self.versions);
+            let line = line.as_ref()?;
+            Some((billed.month, Told { line, price: billed.price, versions, until: billed.known_until }))
+        })
     }
 }
 

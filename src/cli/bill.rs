@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Result;
 use chrono::Utc;
@@ -25,9 +26,9 @@ use crate::store::row::Bill;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The month, such as 2026-09; without it the running one, with what it will come to
+    /// The month, such as 2026-09, or last; without it the running one, with what it will come to
     #[arg(long, value_name = "MONTH")]
-    month: Option<Month>,
+    month: Option<WantedMonth>,
     /// Only what this owner is charged
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
@@ -64,9 +65,9 @@ struct ExplainArgs {
     /// The Deployment
     #[arg(value_name = "NAMESPACE/DEPLOYMENT", value_parser = parse_deployment)]
     deployment: Deployment,
-    /// The month, such as 2026-09; without it the running one
+    /// The month, such as 2026-09, or last; without it the running one
     #[arg(long, value_name = "MONTH")]
-    month: Option<Month>,
+    month: Option<WantedMonth>,
     /// Only in this cluster: its name, or projects/PROJECT/locations/LOCATION/clusters/NAME
     #[arg(long, value_name = "CLUSTER", value_parser = parse_cluster)]
     cluster: Option<Clusters>,
@@ -104,8 +105,33 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn period(config: &Config, month: Option<Month>) -> Result<Period> {
-    Period::new(&config.prices, month, Utc::now()).map_err(usage)
+/// A month as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WantedMonth {
+    /// By its name.
+    Named(Month),
+    /// The one before the running one: what a schedule asks for.
+    Last,
+}
+
+impl FromStr for WantedMonth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "last" => Ok(WantedMonth::Last),
+            name => name.parse().map(WantedMonth::Named).map_err(|wrong: String| format!("{wrong}, or last")),
+        }
+    }
+}
+
+pub(super) fn period(config: &Config, month: Option<WantedMonth>) -> Result<Period> {
+    let now = Utc::now();
+    let named = |wanted| match wanted {
+        WantedMonth::Named(month) => Some(month),
+        WantedMonth::Last => config.prices.month_at(now).map(Month::previous),
+    };
+    Period::new(&config.prices, month.and_then(named), now).map_err(usage)
 }
 
 /// What the caller has to put right, but for the store.

@@ -50,11 +50,15 @@ const WORDS: &[Words] = &[
     words("changes", &["changes payments/orders-api --from -7d", "changes --from today --actor '*@example.com'"]),
     words("status", &["status --over", "status payments --at 2026-09-11T08:00Z"]),
     words("backtest", &["backtest --from 2026-09-01 --to 2026-10-01 --platform-max 10"]),
-    words("bill", &["bill --month 2026-09 --format csv", "bill --month 2026-09 --close"]),
+    words("bill", &["bill --month 2026-09 --format csv", "bill --month last --close"]),
     words("bill explain", &["bill explain payments/orders-api --month 2026-09"]),
     words(
         "report",
-        &["report --month 2026-09 -o month.html", "report --month 2026-09 --owner team-payments --language zh"],
+        &[
+            "report --month 2026-09 -o month.html",
+            "report --month 2026-09 --owner team-payments --language zh",
+            "report --from 2026-09-05 --to 2026-09-12 -o gs://acme-reports/",
+        ],
     ),
     words("daily", &["daily", "daily --from 2026-09-01 --to 2026-09-08"]),
     Words {

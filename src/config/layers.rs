@@ -180,6 +180,7 @@ pub(super) fn platform(variable: &str, text: &str) -> Result<Vec<(&'static str, 
         "BIGQUERY_EMULATOR_HOST" => vec![("bigquery.endpoint", url()), ("bigquery.anonymous", true.into())],
         "PUBSUB_EMULATOR_HOST" => vec![("pull.endpoint", url()), ("pull.anonymous", true.into())],
         "FIRESTORE_EMULATOR_HOST" => vec![("firestore.endpoint", url()), ("firestore.anonymous", true.into())],
+        "STORAGE_EMULATOR_HOST" => vec![("storage.endpoint", url()), ("storage.anonymous", true.into())],
         "PORT" => {
             let refuse = |_| ConfigError::Environment {
                 variable: variable.to_owned(),

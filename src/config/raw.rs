@@ -15,6 +15,7 @@ pub(super) use notify::SECRETS;
 use notify::{RawFirestore, RawNotify, RawReceiver, RawRoute};
 use policy::{RawActors, RawPlatform, RawRules, RawScope};
 use source::{RawBackfill, RawPull, RawPush};
+use storage::RawStorage;
 use store::{RawBigQuery, RawConsumer, RawStore};
 
 mod billing;
@@ -24,6 +25,7 @@ mod comparison;
 mod notify;
 mod policy;
 mod source;
+mod storage;
 mod store;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub(super) struct Raw {
     pull: RawPull,
     backfill: RawBackfill,
     billing: RawBilling,
+    storage: RawStorage,
     snapshot: RawSnapshot,
     canary: RawCanary,
     gke: RawGke,
@@ -99,6 +102,7 @@ impl Raw {
             pull: self.pull.validate(faults),
             backfill: self.backfill.validate(faults),
             prices: self.billing.validate(faults),
+            storage: self.storage.validate(faults),
             snapshot: self.snapshot.validate(faults),
             canary: self.canary.validate(faults),
             gke: self.gke.validate(faults),

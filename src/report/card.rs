@@ -17,7 +17,7 @@ pub(super) struct Card {
     pub(super) cluster: String,
     pub(super) owner: String,
     pub(super) fee: String,
-    pub(super) state: &'static str,
+    pub(super) state: String,
     pub(super) peak: String,
     pub(super) over: String,
     pub(super) over_micros: i64,
@@ -28,10 +28,10 @@ pub(super) struct Card {
     alerts: Vec<Alarm>,
 }
 
-/// A day of the calendar; of no text where the month has none.
+/// A day of the calendar; of no text where there is none.
 #[derive(Debug, Default, Serialize)]
 struct Cell {
-    day: Option<u32>,
+    day: Option<String>,
     value: String,
     kind: &'static str,
     title: String,
@@ -79,18 +79,33 @@ impl Card {
             name: subject.name.clone(),
             cluster: subject.cluster.to_owned(),
             owner: subject.owner.clone().unwrap_or_default(),
-            fee: frame.price.written(subject.fee),
-            state: words.state(subject.state),
+            fee: frame.price.written(subject.fee()),
+            state: states(subject, words),
             peak: peak(subject, frame),
             over: words.duration(over),
             over_micros: over,
             plot: plot(subject, frame, marks.collect()),
             weeks: weeks(subject, frame, words),
             changes: points.iter().map(|(object, point)| row(object, point, subject, frame, words)).collect(),
-            sentences: subject.line.as_ref().map_or_else(Vec::new, |line| words.sentences(&subject.told(line, frame))),
+            sentences: sentences(subject, frame, words),
             alerts: subject.alerts.iter().map(|alert| alarm(alert, frame)).collect(),
         }
     }
+}
+
+/// What has become of what it is charged.
+pub(super) fn states(subject: &Subject<'_>, words: &Words) -> String {
+    subject.states().into_iter().map(|state| words.state(state)).collect::<Vec<_>>().join(", ")
+}
+
+/// Why it costs that; of several months each sentence says of which it is.
+fn sentences(subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Vec<String> {
+    let is_one = frame.months.len() == 1;
+    let of_month = |(month, told): (crate::billing::Month, crate::billing::Told<'_>)| {
+        let sentences = words.sentences(&told).into_iter();
+        sentences.map(|sentence| if is_one { sentence } else { format!("{month}: {sentence}") }).collect::<Vec<_>>()
+    };
+    subject.lines().flat_map(of_month).collect()
 }
 
 fn alarm(alert: &super::Alert, frame: &Frame<'_>) -> Alarm {
@@ -105,7 +120,7 @@ fn alarm(alert: &super::Alert, frame: &Frame<'_>) -> Alarm {
 /// Changes that one card shows: a page stays one that can be opened, however often something scales.
 const POINTS_MAX: usize = 300;
 
-/// The latest changes of the month, as they were written.
+/// The latest changes, as they were written.
 fn points<'s>(subject: &'s Subject<'_>, frame: &Frame<'_>) -> Vec<(&'s Object, &'s Point)> {
     let of = |object: &'s Object| {
         let asked = subject.timeline.asked(object).iter();
@@ -148,7 +163,7 @@ fn spoken(row: &Row) -> String {
     format!("{}: {} → {} / {}, {}, {}", row.at, row.object, row.number, row.limit, row.how, row.who)
 }
 
-/// The highest number of the month, and the limit that it is the furthest above, or below.
+/// The highest number, and the limit that it is the furthest above, or below.
 fn peak(subject: &Subject<'_>, frame: &Frame<'_>) -> String {
     let Highest { number, limit, .. } = highest(subject, frame.from, frame.known_until);
     let text = |number: Option<i64>| number.map_or_else(|| "–".to_owned(), |number| number.to_string());
@@ -187,12 +202,12 @@ fn is_there(one: &Interval) -> bool {
     one.replicas.asked != Asked::Nothing || one.hpa.asked != Asked::Nothing
 }
 
-/// The month's days, seven a week, from Monday.
+/// The days, seven a week, from Monday.
 fn weeks(subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Vec<Vec<Cell>> {
-    let before = frame.month.first_day().weekday().num_days_from_monday();
+    let before = frame.days().next().map_or(0, |(first, ..)| first.weekday().num_days_from_monday());
     let mut cells: Vec<Cell> = (0..before).map(|_| Cell::default()).collect();
-    cells.extend(frame.month.days(frame.zone()).map(|(day, from, to)| {
-        let day = day.day();
+    cells.extend(frame.days().map(|(day, from, to)| {
+        let day = day.format(if frame.is_month() { "%-d" } else { "%m-%d" }).to_string();
         if frame.known_until <= from {
             return Cell { day: Some(day), kind: "future", ..Cell::default() };
         }
@@ -209,7 +224,7 @@ fn weeks(subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Vec<Vec<Cel
     weeks
 }
 
-fn cell(day: u32, highest: &Highest, words: &Words) -> Cell {
+fn cell(day: String, highest: &Highest, words: &Words) -> Cell {
     let Highest { number, limit, is_over, is_there } = highest;
     let text = |number: &Option<i64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let (kind, title) = match (is_there, is_over, limit) {

@@ -10,9 +10,9 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::card::{Card, clusters, over_micros};
+use super::card::{Card, clusters, over_micros, states};
 use super::words::Words;
-use super::{Frame, Subject};
+use super::{Billed, Frame, Subject};
 
 /// So many Deployments have a plot, those furthest over first; the others are a table, so that a page stays one that can be
 /// opened: a card is some 8 KB.
@@ -31,7 +31,7 @@ struct Page<'p> {
     w: &'p Words,
     policy: String,
     style: &'static str,
-    month: String,
+    title: String,
     zone: String,
     currency: &'p str,
     state: String,
@@ -48,7 +48,7 @@ struct Page<'p> {
 #[derive(Debug, Serialize)]
 struct Figure {
     value: String,
-    label: &'static str,
+    label: String,
 }
 
 /// One of those that have no card.
@@ -59,13 +59,13 @@ struct Rest {
     owner: String,
     over: String,
     fee: String,
-    state: &'static str,
+    state: String,
 }
 
 const TEMPLATE: &str = include_str!("page.html.jinja");
 const STYLE: &str = include_str!("page.css");
 
-/// Makes the page of a month.
+/// Makes the page of a month, or of a span of time.
 ///
 /// # Errors
 /// [`PageFault`], never for any input, as tests show.
@@ -74,7 +74,7 @@ pub fn page(frame: &Frame<'_>, mut subjects: Vec<Subject<'_>>) -> Result<String,
     // Those furthest over first; else the dearest.
     subjects.sort_by_key(|subject| {
         let over = std::cmp::Reverse(over_micros(subject, frame));
-        (over, std::cmp::Reverse(subject.fee), subject.cluster.to_owned(), subject.name.clone())
+        (over, std::cmp::Reverse(subject.fee()), subject.cluster.to_owned(), subject.name.clone())
     });
     let (told, others) = subjects.split_at(subjects.len().min(CARDS_MAX));
     let cards: Vec<Card> =
@@ -84,7 +84,7 @@ pub fn page(frame: &Frame<'_>, mut subjects: Vec<Subject<'_>>) -> Result<String,
         w: words,
         policy: policy(),
         style: STYLE,
-        month: frame.month.to_string(),
+        title: frame.title(),
         zone: frame.zone().to_string(),
         currency: &frame.price.currency,
         state: state(frame, words),
@@ -117,10 +117,14 @@ fn policy() -> String {
 }
 
 fn state(frame: &Frame<'_>, words: &Words) -> String {
-    match frame.closed_at {
+    let state = |billed: &Billed<'_>| match billed.closed_at {
         Some(at) => format!("{} {}", words.closed, frame.time(at)),
-        None if frame.known_until < frame.until => words.running.to_owned(),
+        None if billed.known_until < billed.until => words.running.to_owned(),
         None => words.open.to_owned(),
+    };
+    match frame.months {
+        [billed] if frame.is_month() => state(billed),
+        months => months.iter().map(|one| format!("{} {}", one.month, state(one))).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -128,14 +132,21 @@ fn figures(frame: &Frame<'_>, subjects: &[Subject<'_>], words: &Words) -> [Figur
     let over: Vec<i64> =
         subjects.iter().map(|subject| over_micros(subject, frame)).filter(|micros| *micros > 0).collect();
     let alerts: usize = subjects.iter().map(|subject| subject.alerts.len()).sum();
-    let total: Decimal = subjects.iter().map(|subject| subject.fee).sum();
-    let figure = |value: String, label| Figure { value, label };
+    let total: Decimal = subjects.iter().map(Subject::fee).sum();
+    let figure = |value: String, label: &str| Figure { value, label: label.to_owned() };
+    let charged = match frame.is_month() {
+        true => words.total.to_owned(),
+        false => {
+            let months: Vec<String> = frame.months.iter().map(|billed| billed.month.to_string()).collect();
+            words.whole.replace("MONTHS", &months.join(", "))
+        }
+    };
     [
         figure(subjects.len().to_string(), words.deployments),
         figure(over.len().to_string(), words.over_count),
         figure(words.duration(over.iter().sum()), words.over_time),
         figure(alerts.to_string(), words.alerts),
-        figure(format!("{} {}", frame.price.written(total), frame.price.currency), words.total),
+        figure(format!("{} {}", frame.price.written(total), frame.price.currency), &charged),
     ]
 }
 
@@ -144,7 +155,7 @@ fn owners(frame: &Frame<'_>, subjects: &[Subject<'_>], words: &Words) -> Vec<(St
     for subject in subjects {
         let (count, fee) = owners.entry(subject.owner.as_deref().unwrap_or(words.nobody)).or_default();
         *count += 1;
-        *fee += subject.fee;
+        *fee += subject.fee();
     }
     owners.into_iter().map(|(owner, (count, fee))| (owner.to_owned(), count, frame.price.written(fee))).collect()
 }
@@ -155,7 +166,7 @@ fn rest(subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Rest {
         cluster: subject.cluster.to_owned(),
         owner: subject.owner.clone().unwrap_or_default(),
         over: words.duration(over_micros(subject, frame)),
-        fee: frame.price.written(subject.fee),
-        state: words.state(subject.state),
+        fee: frame.price.written(subject.fee()),
+        state: states(subject, words),
     }
 }

@@ -1,6 +1,6 @@
 //! Replicas against the limit, as paths of an SVG.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Serialize;
 
 use super::{Frame, Subject};
@@ -29,6 +29,15 @@ pub(super) struct Plot {
     actual: Vec<Mark>,
     levels: Vec<Level>,
     days: Vec<Tick>,
+}
+
+/// Days between two that are named: so many names have a place.
+fn every(days: usize) -> u32 {
+    match days {
+        ..=10 => 1,
+        11..=45 => 5,
+        _ => 15,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -80,7 +89,7 @@ fn tenth(place: f64) -> f64 {
     (place * 10.0).round() / 10.0
 }
 
-/// Draws a Deployment's month. `marks` are its changes: when, the number, and what is said of each.
+/// Draws a Deployment. `marks` are its changes: when, the number, and what is said of each.
 #[allow(clippy::cast_precision_loss, reason = "a picture is a thousand points wide")]
 pub(super) fn plot(subject: &Subject<'_>, frame: &Frame<'_>, marks: Vec<(DateTime<Utc>, i64, String)>) -> Plot {
     let intervals: Vec<&Interval> =
@@ -96,7 +105,8 @@ pub(super) fn plot(subject: &Subject<'_>, frame: &Frame<'_>, marks: Vec<(DateTim
     let scale = Scale { from, span, most: most as f64 };
     let path = |number: fn(&Interval) -> Option<i64>| path(&intervals, frame, &scale, number);
     let mark = |(at, number, title): (DateTime<Utc>, i64, String)| Mark { x: scale.x(at), y: scale.y(number), title };
-    let days = frame.month.days(frame.zone()).filter(|(day, ..)| chrono::Datelike::day0(day) % 5 == 0);
+    let every = every(frame.days().count());
+    let days = frame.days().filter(|(day, ..)| day.day0().is_multiple_of(every));
     Plot {
         width: WIDTH,
         height: HEIGHT,
@@ -109,7 +119,7 @@ pub(super) fn plot(subject: &Subject<'_>, frame: &Frame<'_>, marks: Vec<(DateTim
         marks: marks.into_iter().map(mark).collect(),
         actual: subject.actual.iter().map(|(at, number)| mark((*at, *number, number.to_string()))).collect(),
         levels: [0, most / 2, most].into_iter().map(|value| Level { y: scale.y(value), value }).collect(),
-        days: days.map(|(day, at, _)| Tick { x: scale.x(at), day: chrono::Datelike::day(&day) }).collect(),
+        days: days.map(|(day, at, _)| Tick { x: scale.x(at), day: day.day() }).collect(),
     }
 }
 

@@ -4,6 +4,7 @@ mod backtest;
 mod cli;
 mod kept;
 mod report;
+mod storage;
 
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;

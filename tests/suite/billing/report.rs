@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::{DEMO, command, run, stderr, stdout};
 
-fn store(folder: &Path) -> String {
+pub(super) fn store(folder: &Path) -> String {
     format!("--store=sqlite:{}", folder.join("facts.db").display())
 }
 
 /// The demo month, with a team whose name is what no page may run.
-fn recorded(folder: &Path) {
+pub(super) fn recorded(folder: &Path) {
     let peds = folder.join("peds");
     std::fs::create_dir(&peds).expect("a folder");
     let ped = std::fs::read_to_string(crate::support::root().join("fixtures/demo/ped/2026-09-01/orders-api.yaml"));
@@ -73,6 +73,59 @@ fn the_numbers_of_the_page_are_those_of_the_bill_and_nothing_in_it_can_run() {
     assert!(chinese.contains("<html lang=\"zh-CN\">") && chinese.contains("+85.50：上限 6 个副本"));
     let one = std::fs::read_to_string(page(folder, &["--owner=team-discovery"])).expect("readable");
     assert_eq!(found(&one, "<b class=\"fee\">([0-9.]+)</b>"), ["322.50"]);
+}
+
+/// Time over and changes are those of the span; the months that it touches are charged whole.
+#[test]
+fn a_span_of_time_has_a_page_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    recorded(folder);
+    let file = folder.join("span.html");
+    let report = |span: &[&str]| run(command().args(["report", &store(folder), "-o"]).arg(&file).args(span), b"");
+    let made = report(&["--from=2026-08-25", "--to=2026-09-12"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let bill = |month: &str| -> Json {
+        let bill = run(command().args(["bill", "--month", month, "--format=json", &store(folder)]), b"");
+        serde_json::from_str(&stdout(&bill)).expect("JSON")
+    };
+    let (august, september) = (bill("2026-08"), bill("2026-09"));
+    assert_eq!(august["total"], "0.00");
+    let total = september["total"].as_str().expect("a total");
+    let charged = format!("<li><b>{total} USD</b>Charged for 2026-08, 2026-09, whole months</li>");
+    assert!(text.contains(&charged), "{charged}");
+    assert!(text.contains("2026-08-25 00:00 – 2026-09-12 00:00"));
+    assert!(text.contains("<li>2026-09: 265.50 for a limit of 3 replicas"));
+    let span = ["--from=2026-08-25", "--to=2026-09-12", "--format=json"];
+    let changes = run(command().arg("changes").args(span).arg(store(folder)), b"");
+    let changes: Vec<Json> = serde_json::from_str(&stdout(&changes)).expect("JSON");
+    let counts = found(&text, "<summary>Changes \\(([0-9]+)\\)").into_iter().map(|count| count.parse::<usize>());
+    assert_eq!(counts.map(|count| count.expect("a number")).sum::<usize>(), changes.len());
+    // 18 days from a Tuesday, in weeks from Monday: of each Deployment three.
+    let days = found(&text, "<td class=\"day-[a-z]+\" title=\"[^\"]*\"><b>([0-9-]+)</b>");
+    let cards = found(&text, "<section class=\"card\" id=\"(d[0-9]+)\"").len();
+    assert_eq!((days.len(), days[0], days[17]), (18 * cards, "08-25", "09-11"));
+
+    for (span, why) in [
+        (&["--from=2026-09-12", "--to=2026-09-11"][..], "expected --from to be earlier"),
+        (&["--from=2026-01-01", "--to=2026-09-11"], "expected 100 days at most"),
+        (&["--from=2199-01-01", "--to=2199-01-02"], "has not come; expected a span of time that has begun"),
+        (&["--from=1999-12-30", "--to=1999-12-31"], "no price holds in 1999-12"),
+        (&["--from=2026-09-01", "--month=2026-09"], "cannot be used with"),
+        (&["--to=2026-09-01"], "--from"),
+    ] {
+        let refused = report(span);
+        assert_eq!(refused.status.code(), Some(2), "{span:?}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains(why), "{span:?}: {}", stderr(&refused));
+    }
+    let priced = folder.join("pedwatch.toml");
+    std::fs::write(&priced, "[billing.prices.2026-09-01]\ncurrency = \"EUR\"\n").expect("written");
+    let refused = run(
+        command().args(["report", "--from=2026-08-25", "--to=2026-09-12", &store(folder), "--config"]).arg(&priced),
+        b"",
+    );
+    assert!(stderr(&refused).contains("2026-08 and 2026-09 have prices of another currency"), "{}", stderr(&refused));
 }
 
 /// What is measured in the page, by one around it: how wide it is, whether its style holds, and the least contrast of a text
