@@ -141,9 +141,9 @@ impl Item {
         charged(&self.entries())
     }
 
-    /// Who is charged for it, by the last line that names somebody.
+    /// Who is charged for it, by the last line that names somebody, as the view `current_bills` has it.
     pub fn owner(&self) -> Option<&str> {
-        self.bill.user_id.as_deref().or_else(|| self.kept.iter().rev().find_map(|line| line.user_id.as_deref()))
+        self.kept.iter().rev().find_map(|line| line.user_id.as_deref())
     }
 
     /// What has become of it.

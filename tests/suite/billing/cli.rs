@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value as Json;
 
 use crate::cli::{DEMO, command, run, stderr, stdout};
-use crate::support::{Sample, time};
+use crate::support::{Sample, block_on, rows, time};
 
 /// A store with the demo month.
 fn demo(folder: &Path) -> PathBuf {
@@ -48,6 +48,13 @@ fn the_demo_month_costs_what_its_limits_say() {
     let csv = answer(&store, &["--month=2026-09", "--format=csv", "--owner=team-payments"]);
     let fees: Vec<&str> = csv.lines().filter_map(|line| line.split(',').nth(8)).collect();
     assert_eq!(fees, ["fee", "294.00", "351.00"]);
+    // And so do those of the view, to the cent.
+    let facts = pedwatch::store::sqlite::Sqlite::open(&store).expect("a store");
+    let views = block_on(rows(&facts, "monthly_fees", &["user_id", "fee_micros", "fee"]));
+    let of_payments = serde_json::json!(["team-payments", 645_000_000, "645"]);
+    assert!(views.contains(&of_payments), "{views:?}");
+    let micros: i64 = views.iter().filter_map(|row| row[1].as_i64()).sum();
+    assert_eq!(micros, 967_500_000);
 
     let explained = answer(&store, &["explain", "payments/orders-api", "--month=2026-09"]);
     assert!(explained.contains("180 + (19 a vCPU, 19 a GiB, of 2 vCPU and 4 GiB) × 6 / 4 = 351.00"), "{explained}");

@@ -1,5 +1,6 @@
 //! What is kept of bills, in every store and whatever is killed.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use chrono::{DateTime, Utc};
@@ -7,12 +8,15 @@ use pedwatch::billing::bill::State;
 use pedwatch::billing::{Basis, Prices};
 use pedwatch::job::bill::{BillError, MonthBill, Period, bill};
 use pedwatch::store::query::bills;
-use pedwatch::store::row::Bill;
+use pedwatch::store::row::{Bill, Record};
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
+use serde_json::{Value as Json, json};
 
 use super::price;
-use crate::support::{Killed, Sample, block_on, handle, on_every_store, ped, pipeline, register, register_at, time};
+use crate::support::{
+    Killed, Sample, block_on, handle, on_every_store, ped, pipeline, register, register_at, rows, time,
+};
 
 const MONTH: &str = "2026-09";
 
@@ -55,6 +59,32 @@ fn states(bill: &MonthBill) -> Vec<(String, State, i64)> {
     bill.items.iter().map(state).collect()
 }
 
+/// The views say of the month what the program does, in millionths: owner by owner, and Deployment by Deployment.
+async fn views_agree(store: &dyn Store, bill: &MonthBill) {
+    let mut owners: BTreeMap<Option<&str>, (i64, i64)> = BTreeMap::new();
+    let mut lines: Vec<Json> = Vec::new();
+    for item in &bill.items {
+        let (deployments, micros) = owners.entry(item.owner()).or_default();
+        *deployments += 1;
+        *micros += item.charged_micros();
+        let [_, _, cluster, namespace, name] = item.bill.place();
+        let state = item.state().to_string();
+        lines.push(json!([cluster, namespace, name, item.owner(), item.charged_micros(), state]));
+    }
+    let owners: Vec<Json> = owners
+        .into_iter()
+        .map(|(owner, (deployments, micros))| json!(["2026-09-01", owner, "USD", deployments, micros]))
+        .collect();
+    let sorted = |mut rows: Vec<Json>| {
+        rows.sort_by_key(Json::to_string);
+        rows
+    };
+    let fees = rows(store, "monthly_fees", &["month", "user_id", "currency", "deployments", "fee_micros"]).await;
+    assert_eq!(sorted(fees), sorted(owners));
+    let columns = ["cluster_name", "namespace", "deployment_name", "user_id", "fee_micros", "state"];
+    assert_eq!(sorted(rows(store, "current_bills", &columns).await), sorted(lines));
+}
+
 fn expected(state: State, cents: [i64; 2]) -> Vec<(String, State, i64)> {
     let line = |place: &str, state, cents| (place.to_owned(), state, cents);
     vec![
@@ -80,10 +110,12 @@ fn a_month_is_preliminary_then_final_then_corrected_there_and_back() {
         assert_eq!(billed(store, "2026-09-09T00:00:00Z", false).await.added, 0, "another day");
         let over = billed(store, "2026-10-02T00:00:00Z", false).await;
         assert_eq!((states(&over), over.added), (expected(State::Preliminary, [35_100, 35_100]), 2));
+        views_agree(store, &over).await;
 
         let closed = billed(store, "2026-10-03T00:00:00Z", true).await;
         assert_eq!((states(&closed), closed.added), (expected(State::Final, [35_100, 35_100]), 2));
         assert_eq!(billed(store, "2026-10-03T01:00:00Z", true).await.added, 0, "closed again");
+        views_agree(store, &closed).await;
 
         // There and back again, and there.
         for (at, max, charged) in [(4, 8, 40_800), (5, 6, 35_100), (6, 8, 40_800)] {
@@ -92,7 +124,13 @@ fn a_month_is_preliminary_then_final_then_corrected_there_and_back() {
             let corrected = billed(store, &now, false).await;
             assert_eq!((states(&corrected), corrected.added), (expected(State::Correction, [charged; 2]), 2), "{now}");
             assert_eq!(billed(store, &now, false).await.added, 0, "{now}");
+            views_agree(store, &corrected).await;
         }
+        // A table may hold a row twice.
+        let lines = bills::bills(store, MONTH.parse().expect("a month")).await.expect("readable");
+        let copies = lines.into_iter().map(|line| Record::Bill(Box::new(line))).collect::<Vec<_>>();
+        store.append(copies.into()).await.expect("appended");
+        views_agree(store, &billed(store, "2026-10-07T00:00:00Z", false).await).await;
         // All in all, as anybody adds it up.
         let lines = query::dump(store, "bills").await.expect("readable");
         let settled = lines.iter().filter(|line| line["state"] == "final" || line["state"] == "correction");
