@@ -1,11 +1,12 @@
-# What is done from time to time: a Cloud Run job for each subcommand, and the schedule that runs it. Closing days, snapshots and
-# canaries are of them, each as an identity of its own (daily.tf, clusters.tf).
+# What is done from time to time: a Cloud Run job for each subcommand, and the schedule that runs it. Closing days, bills, snapshots
+# and canaries are of them, each as an identity of its own (daily.tf, billing.tf, clusters.tf).
 locals {
   jobs = merge(
     { for name, job in var.jobs : name => { args = job.args, schedule = job.schedule, timeout = job.timeout, account = "jobs", retries = 3 } },
     { for daily in var.daily[*] : "daily" => { args = ["daily"], schedule = daily.schedule, timeout = daily.timeout, account = "daily", retries = 3 } },
     { for snapshot in var.snapshot[*] : "snapshot" => { args = ["snapshot"], schedule = snapshot.schedule, timeout = snapshot.timeout, account = "snapshot", retries = 3 } },
     { for telling in local.telling : "notify" => { args = ["notify", "--once"], schedule = telling.schedule, timeout = "600s", account = "notify", retries = 3 } },
+    { for name, job in local.billing_jobs : name => { args = job.args, schedule = job.schedule, timeout = var.billing.timeout, account = job.account, retries = 3 } },
     # The next one comes soon, and a second one within the same run would count twice.
     { for canary in var.canary[*] : "canary" => { args = ["canary"], schedule = canary.schedule, timeout = "${canary.wait_seconds + 400}s", account = "canary", retries = 0 } },
   )
@@ -13,6 +14,8 @@ locals {
     jobs     = one(google_service_account.jobs[*].email)
     daily    = one(google_service_account.daily[*].email)
     notify   = one(google_service_account.notify[*].email)
+    bill     = try(google_service_account.billing["bill"].email, null)
+    report   = try(google_service_account.billing["report"].email, null)
     snapshot = try(google_service_account.lookers["snapshot"].email, null)
     canary   = try(google_service_account.lookers["canary"].email, null)
   }
@@ -165,6 +168,11 @@ resource "google_cloud_run_v2_job" "jobs" {
     google_bigquery_table_iam_member.daily_reads,
     google_bigquery_dataset_access.daily_checks,
     google_project_iam_member.daily_queries,
+    google_bigquery_table_iam_member.billing_writes,
+    google_bigquery_table_iam_member.billing_reads,
+    google_bigquery_dataset_access.billing_checks,
+    google_project_iam_member.billing_queries,
+    google_storage_bucket_iam_member.reports,
     google_bigquery_table_iam_member.notify_reads,
     google_bigquery_dataset_access.notify_checks,
     google_project_iam_member.notify_queries,

@@ -5,7 +5,7 @@ locals {
   # By what rows are told apart: the Deployment, or the owner that the row itself names.
   team_views = merge(
     { for view in ["replica_changes", "alerts", "current_replicas", "daily_max_replicas"] : view => "deployment" },
-    { for view in ["current_limits", "user_replicas_limits", "user_pod_usage"] : view => "owner" },
+    { for view in ["current_limits", "user_replicas_limits", "user_pod_usage", "current_bills", "monthly_fees"] : view => "owner" },
   )
 
   # Text outside of the views: names are escaped as JSON, whose strings are GoogleSQL's too.

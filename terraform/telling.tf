@@ -29,6 +29,7 @@ locals {
       notify   = google_service_account.notify[0].member
     },
     { for daily in var.daily[*] : "daily" => google_service_account.daily[0].member },
+    { for account in local.billing_accounts : account => google_service_account.billing[account].member },
     length(var.jobs) == 0 ? {} : { jobs = google_service_account.jobs[0].member },
   )
   senders = length(local.telling) == 0 ? {} : {

@@ -354,6 +354,40 @@ variable "daily" {
   }
 }
 
+variable "billing" {
+  description = "What Deployments cost: when the running month's preliminary bill is made, and when the month before is closed (cron's form, UTC; again on each day from the 3rd on, by which what comes late is a correction), for how long at most, and after how many hours without success somebody is told. With report, pages of both months are put into a bucket of this project, into a folder that ends in a slash. Prices are in telling.config, else those built in: a month that is closed keeps its price. Null: not at all."
+  type = object({
+    schedule         = optional(string, "45 1 * * *")
+    close_schedule   = optional(string, "15 2 3-31 * *")
+    timeout          = optional(string, "1800s")
+    told_after_hours = optional(number, 26)
+    report = optional(object({
+      bucket        = string
+      folder        = optional(string, "")
+      schedule      = optional(string, "45 2 * * *")
+      last_schedule = optional(string, "15 3 3-31 * *")
+    }))
+  })
+  default = null
+
+  validation {
+    condition     = alltrue([for schedule in [try(var.billing.schedule, null), try(var.billing.close_schedule, null), try(var.billing.report.schedule, null), try(var.billing.report.last_schedule, null)] : length(split(" ", schedule == null ? "45 1 * * *" : schedule)) == 5])
+    error_message = "billing's schedules would have five fields, such as \"45 1 * * *\"."
+  }
+  validation {
+    condition     = try(var.billing.told_after_hours, 26) >= 25 && try(var.billing.told_after_hours, 26) <= 120
+    error_message = "billing.told_after_hours would be from 25 to 120, and more than are between two runs."
+  }
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", try(var.billing.report.bucket, "none")))
+    error_message = "billing.report.bucket would be a bucket's name without gs://, such as \"acme-reports\"."
+  }
+  validation {
+    condition     = can(regex("^([A-Za-z0-9._-]+/)*$", try(var.billing.report.folder, "")))
+    error_message = "billing.report.folder would be empty, or end in a slash, such as \"pedwatch/\"."
+  }
+}
+
 variable "telling" {
   description = "Who is told of incidents: the configuration as a TOML file (receivers and routes; its secrets stand in files /secrets/NAME/value), those secrets by name (each a secret of Secret Manager in this project that has a version), where the ledger lies (a location of Firestore; the region if null), how often what is due by the clock is sent (cron's form, UTC), after how many minutes somebody is told who is not being told, and a key of one's own for the ledger (kms_key of the module if null). Null: nobody is told."
   type = object({
@@ -468,8 +502,8 @@ variable "jobs" {
     error_message = "jobs.*.schedule would have five fields, such as \"15 2 * * *\"."
   }
   validation {
-    condition     = length(setintersection(keys(var.jobs), ["daily", "notify", "snapshot", "canary"])) == 0
-    error_message = "jobs would not have \"daily\", \"notify\", \"snapshot\" or \"canary\": these are variables of their own, daily, telling, snapshot and canary."
+    condition     = length(setintersection(keys(var.jobs), ["daily", "notify", "snapshot", "canary", "bill", "close", "report", "report-last"])) == 0
+    error_message = "jobs would not have \"daily\", \"notify\", \"snapshot\", \"canary\", \"bill\", \"close\", \"report\" or \"report-last\": these are variables of their own, daily, telling, snapshot, canary and billing."
   }
 }
 

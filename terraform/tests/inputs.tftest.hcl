@@ -110,6 +110,36 @@ run "closing_days_is_no_other_job" {
   expect_failures = [var.jobs]
 }
 
+run "bills_are_no_other_job" {
+  command = plan
+  variables { jobs = { close = { args = ["bill", "--close"], schedule = "30 0 3 * *" } } }
+  expect_failures = [var.jobs]
+}
+
+run "bills_have_a_schedule_of_five_fields" {
+  command = plan
+  variables { billing = { close_schedule = "monthly" } }
+  expect_failures = [var.billing]
+}
+
+run "bills_are_made_more_often_than_missed" {
+  command = plan
+  variables { billing = { told_after_hours = 24 } }
+  expect_failures = [var.billing]
+}
+
+run "a_page_is_put_into_a_bucket" {
+  command = plan
+  variables { billing = { report = { bucket = "gs://acme-reports" } } }
+  expect_failures = [var.billing]
+}
+
+run "a_folder_ends_in_a_slash" {
+  command = plan
+  variables { billing = { report = { bucket = "acme-reports", folder = "pedwatch" } } }
+  expect_failures = [var.billing]
+}
+
 run "the_platform_allows_a_range" {
   command = plan
   variables { platform = { min_replicas = 9 } }

@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 use crate::support::{block_on, fixtures, root};
 use provider::Provider;
 
+mod billing;
 mod guide;
 mod looking;
 mod order;
@@ -168,7 +169,7 @@ impl World {
 /// One promise of the module, and whether an applied example keeps it.
 type Contract = (&'static str, fn(&World) -> bool);
 
-const CONTRACTS: [Contract; 28] = [
+const CONTRACTS: [Contract; 29] = [
     ("the filter passes what the decoder watches, and nothing else", |world| {
         world.sinks().all(|sink| filter_is_right(sink["filter"].as_str().unwrap_or_default()))
     }),
@@ -321,7 +322,8 @@ const CONTRACTS: [Contract; 28] = [
             "pedwatch_last_event_timestamp_seconds",
             "job_completed_execution_count",
         ];
-        policies.len() == 4 + push + sinks + severities + own + untold + snapshots
+        let bills = usize::from(has_job(world, "pedwatch-bill"));
+        policies.len() == 4 + push + sinks + severities + own + untold + snapshots + bills
             && named("quarantined") == usize::from(scraped)
             && named("retried") == usize::from(scraped && push == 0)
             && told.iter().all(|metric| policies.iter().any(|policy| text(policy).contains(metric)))
@@ -356,6 +358,10 @@ const CONTRACTS: [Contract; 28] = [
         jobs.len() == schedules.len() && jobs.iter().all(run)
     }),
     ("snapshots and canaries have their clusters, and it is told where they did not run", looking::looks_and_tells),
+    (
+        "bills are made and closed in time, pages put where they may be, and it is told where not",
+        billing::bills_are_made,
+    ),
     ("days are closed every day, and it is told where they are not", |world| {
         let jobs = world.all("google_cloud_run_v2_job");
         let Some(daily) = jobs.iter().find(|job| job["name"] == "pedwatch-daily") else { return false };
@@ -458,6 +464,7 @@ fn grants(world: &World) -> BTreeSet<String> {
                 "service_account_id",
                 "crypto_key_id",
                 "secret_id",
+                "bucket",
             ];
             let on = on.iter().find_map(|key| grant[key].as_str()).unwrap_or("the project");
             let on = on.rsplit('/').next().unwrap_or_default();
@@ -516,6 +523,7 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
     grants.extend(expected_grants_on_keys(world));
     grants.extend(expected_grants_of_teams(world));
     grants.extend(telling::expected_grants(world));
+    grants.extend(billing::expected_grants(world));
     for job in world.all("google_cloud_run_v2_job") {
         let name = job["name"].as_str().unwrap_or_default();
         grants.push(format!("pedwatch-scheduler roles/run.invoker on {name} (google_cloud_run_v2_job_iam_member)"));
@@ -527,7 +535,7 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
             grants.extend(looking::expected_grants(looker));
             continue;
         }
-        if name == "pedwatch-notify" {
+        if name == "pedwatch-notify" || billing::is_of_it(name) {
             continue;
         }
         for table in ["alert_log", "pod_metrics", "snapshots"] {
@@ -719,7 +727,7 @@ fn the_sink_exports_what_the_binary_asks_for() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 52] = [
+const MUTATIONS: [Mutation; 60] = [
     // The sink.
     ("modules/sink/filter.txt", "scale\\.(update|patch))", "scale\\.patch)", "push"),
     ("modules/sink/filter.txt", "(apps|extensions)", "apps", "push"),
@@ -786,6 +794,20 @@ const MUTATIONS: [Mutation; 52] = [
     ("jobs.tf", "account = \"canary\", retries = 0", "account = \"canary\", retries = 3", "pull"),
     ("clusters.tf", "jobs[\"canary\"].name}\\\", result=\\\"succeeded\\\"}", "jobs[\"canary\"].name}\\\"}", "pull"),
     ("run.tf", "\"canary.namespace\" => canary.namespace", "\"canary.namespace\" => \"pedwatch\"", "pull"),
+    // Bills.
+    ("billing.tf", "\"--month\", \"last\", \"--close\"", "\"--month\", \"last\"", "organization"),
+    ("billing.tf", "schedule = billing.close_schedule", "schedule = billing.schedule", "organization"),
+    ("billing.tf", "toset([\"bills\", \"watermarks\"])", "toset([\"bills\", \"replica_events\"])", "organization"),
+    (
+        "billing.tf",
+        "\"storage.objects.delete\"]",
+        "\"storage.objects.delete\", \"storage.objects.get\"]",
+        "organization",
+    ),
+    ("billing.tf", "objects/${local.reports[0].folder}", "objects/", "organization"),
+    ("billing.tf", "result=\\\"succeeded\\\"}[1h]", "result!=\\\"failed\\\"}[1h]", "organization"),
+    ("billing.tf", "[\"close\", \"report-last\"]", "[\"close\"]", "organization"),
+    ("telling.tf", "for account in local.billing_accounts : account", "for account in [] : account", "organization"),
     // Monitoring.
     ("monitoring.tf", "jsonPayload.message=\\\"alert\\\"", "jsonPayload.message=\\\"alarm\\\"", "push"),
     ("monitoring.tf", "field = \"replicas\"", "field = \"number\"", "push"),

@@ -38,8 +38,15 @@ module "pedwatch" {
 
       [[routes]]
       receivers = ["platform"]
+
+      [billing.prices.2026-10-01]
+      currency = "EUR"
+      timezone = "Europe/Berlin"
     EOT
   }
+
+  # A bill every day, the month before closed on the 3rd, and a page of each.
+  billing = { report = { bucket = "acme-platform-reports", folder = "pedwatch/" } }
 
   tell         = { warning = true }
   alert_emails = ["platform@example.com"]

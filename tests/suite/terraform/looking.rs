@@ -55,7 +55,8 @@ fn config(container: &Json) -> Option<pedwatch::config::Config> {
 
 /// Where there are any.
 pub(super) fn looks_and_tells(world: &World) -> bool {
-    let roles = world.all("google_project_iam_custom_role").iter();
+    let is_theirs = |role: &&Json| role["role_id"] == "pedwatch_looker";
+    let roles = world.all("google_project_iam_custom_role").iter().filter(is_theirs);
     let permissions = json!(["container.clusters.connect", "container.clusters.get"]);
     let is_narrow = |role: &Json| {
         let mut granted: Vec<&str> =

@@ -57,10 +57,12 @@ fn rules() -> Vec<(&'static str, String)> {
         ("google_cloud_run_v2_job.jobs", "jobs_"),
         ("google_cloud_run_v2_job.jobs", "daily_"),
         ("google_cloud_run_v2_job.jobs", "lookers_"),
+        ("google_cloud_run_v2_job.jobs", "billing_"),
     ] {
         rules.extend(GRANTS.map(|kind| (daemon, format!("{kind}.{identity}*"))));
         rules.extend(["tables", "views"].map(|tables| (daemon, format!("google_bigquery_table.{tables}"))));
     }
+    rules.push(("google_cloud_run_v2_job.jobs", "google_storage_bucket_iam_member.reports".to_owned()));
     rules.push(("google_cloud_run_v2_worker_pool.this", "google_pubsub_subscription_iam_member.consumer".to_owned()));
     for keyed in [
         "google_cloud_run_v2_service.this",

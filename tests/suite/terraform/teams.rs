@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use pedwatch::job::bill::{Period, bill};
 use serde_json::{Value as Json, json};
 
 use super::{DATASET, VERSIONS, Workspace, World};
 use crate::servers::Dataset;
-use crate::support::{PEDS_FROM, Sample, block_on, ped, record, register};
+use crate::support::{PEDS_FROM, Sample, block_on, ped, record, register, time};
 
 /// Each view of a team, with its text.
 fn views_of<'w>(world: &'w World, team: &'w str) -> impl Iterator<Item = (&'w str, &'w str)> {
@@ -70,7 +71,9 @@ fn a_team_sees_its_own_deployments_and_no_others() {
             ("payments", "shared", Some("prod-2"), "team-discovery"),
             ("payments", "someones", None, "team-payments-2"),
         ] {
-            register(&dataset.store, &owned_by(&ped(namespace, deployment, cluster, 3), team), PEDS_FROM).await;
+            let resources = "  resources:\n    limits: {cpu: \"2\", memory: 4Gi}\n";
+            let yaml = ped(namespace, deployment, cluster, 3) + resources;
+            register(&dataset.store, &owned_by(&yaml, team), PEDS_FROM).await;
         }
         let samples = [
             write("i1", "payments", "orders-api", "prod-1", 12),
@@ -82,12 +85,13 @@ fn a_team_sees_its_own_deployments_and_no_others() {
             write("i6", "payments", "nobodys", "prod-1", 17),
         ];
         record(&dataset.store, &samples).await;
+        billed(&dataset).await;
         for (team, owner, own) in [
             ("pedwatch_team_payments", "team-payments", ["orders-api prod-1", "shared prod-1"]),
             ("pedwatch_team_discovery", "team-discovery", ["search prod-1", "shared prod-2"]),
         ] {
             let views: Vec<_> = views_of(&world, team).collect();
-            assert_eq!(views.len(), 7, "{team}");
+            assert_eq!(views.len(), 9, "{team}");
             for (view, query) in &views {
                 let by =
                     [format!("versions.user_id = \"{owner}\""), format!("FROM {view} WHERE user_id = \"{owner}\"")];
@@ -95,7 +99,9 @@ fn a_team_sees_its_own_deployments_and_no_others() {
             }
             // Those suffice that tell rows apart in one way and in the other: each takes the tests' server seconds.
             let wanted = |view: &str| {
-                view == "current_replicas" || owner == "team-payments" && ["alerts", "current_limits"].contains(&view)
+                view == "current_replicas"
+                    || owner == "team-payments"
+                        && ["alerts", "current_limits", "current_bills", "monthly_fees"].contains(&view)
             };
             for (view, query) in views.into_iter().filter(|(view, _)| wanted(view)) {
                 let tables = format!("`acme-platform`.{DATASET}.");
@@ -112,6 +118,13 @@ fn a_team_sees_its_own_deployments_and_no_others() {
             }
         }
     });
+}
+
+async fn billed(dataset: &Dataset) {
+    let prices = pedwatch::config::Config::load(None, []).expect("defaults").prices;
+    let month = "2026-09".parse().expect("a month");
+    let period = Period::new(&prices, Some(month), time("2026-10-02T00:00:00Z")).expect("a period");
+    assert_eq!(bill(&dataset.store, period, false, 8).await.expect("a bill").added, 6);
 }
 
 fn assert_rows(view: &str, found: &[Json], owner: &str, own: &[&str]) {

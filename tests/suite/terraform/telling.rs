@@ -79,7 +79,9 @@ pub(super) fn expected_grants(world: &World) -> Vec<String> {
     grants.extend(steps.into_iter().chain(costs).chain(read));
     grants.extend(["consumer", "notify", "daily"].map(|who| secret(who, "pedwatch-config")));
     grants.extend(["consumer", "notify"].map(|who| secret(who, "pedwatch-slack-webhook")));
-    if world.all("google_cloud_run_v2_job").len() > 2 {
+    let jobs = world.all("google_cloud_run_v2_job").iter().filter_map(|job| job["name"].as_str());
+    let is_own = |name: &str| !["pedwatch-daily", "pedwatch-notify"].contains(&name) && !super::billing::is_of_it(name);
+    if jobs.into_iter().any(is_own) {
         grants.push(secret("jobs", "pedwatch-config"));
     }
     grants
