@@ -98,6 +98,16 @@ pub struct Cause {
     pub operation: Operation,
 }
 
+/// In the place of who wrote something: what a complete snapshot taught, and no entry tells.
+pub const SNAPSHOT: &str = "(snapshot)";
+
+impl Cause {
+    /// Whether it is no write at all, but what a complete snapshot showed.
+    pub fn is_snapshot(&self) -> bool {
+        self.actor == SNAPSHOT
+    }
+}
+
 /// Where what is known comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {

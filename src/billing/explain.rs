@@ -104,6 +104,9 @@ impl Told<'_> {
         match (&charge.begun, charge.basis) {
             (Begun::Before | Begun::Version, Basis::Limit) => version(),
             (Begun::Version, _) => format!("{} says what one may use", version()),
+            (Begun::Write(cause), Basis::Limit) if cause.is_snapshot() => {
+                format!("{} at {}; {}", shown(&cause.event_id), self.time(cause.written_at), version())
+            }
             (Begun::Write(cause), Basis::Limit) => format!(
                 "the Deployment was there by the {} of {}, event {}; {}",
                 cause.operation,
@@ -166,12 +169,18 @@ impl Told<'_> {
 fn asker(change: &Change) -> String {
     let object = &change.object;
     match change.origin.cause() {
+        Some(cause) if cause.is_snapshot() => shown(&cause.event_id),
         Some(cause) => format!(
             "{} of {} {} by {} ({}), event {}",
             cause.operation, object.kind, object.name, cause.actor, cause.route, cause.event_id
         ),
         None => "found by a snapshot of the cluster".to_owned(),
     }
+}
+
+/// What no entry of the log tells.
+fn shown(event_id: &str) -> String {
+    format!("shown by a complete snapshot of the cluster, and told by no entry, event {event_id}")
 }
 
 fn plural(replicas: i64) -> String {

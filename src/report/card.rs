@@ -140,7 +140,7 @@ fn points<'s>(subject: &'s Subject<'_>, frame: &Frame<'_>) -> Vec<(&'s Object, &
 
 fn row(object: &Object, point: &Point, subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Row {
     let limit = subject.timeline.in_force(point.written_at).map(|in_force| in_force.max_replicas);
-    let cause = point.change.origin.cause();
+    let cause = point.change.origin.cause().filter(|cause| !cause.is_snapshot());
     let number = match point.change.asked {
         Asked::Number(number) => number.to_string(),
         Asked::Unknown => words.unknown.to_owned(),

@@ -49,6 +49,7 @@ pub(super) struct Words {
     pub(super) why: &'static str,
     pub(super) severity: &'static str,
     pub(super) rest: &'static str,
+    pub(super) alike: &'static str,
     pub(super) nothing: &'static str,
     pub(super) none: &'static str,
     pub(super) unknown: &'static str,
@@ -101,6 +102,7 @@ const ENGLISH: Words = Words {
     why: "Why it costs that",
     severity: "Severity",
     rest: "All others",
+    alike: "Deployments that were not over, and cost the same",
     nothing: "Nothing is billed: no Deployment was there that concerns anybody.",
     none: "none",
     unknown: "unknown",
@@ -153,6 +155,7 @@ const CHINESE: Words = Words {
     why: "费用的由来",
     severity: "级别",
     rest: "其余全部",
+    alike: "个 Deployment，从未超限，费用相同",
     nothing: "没有计费：没有相关的 Deployment。",
     none: "无",
     unknown: "未知",
@@ -249,12 +252,17 @@ fn cause(step: &Step, told: &Told<'_>) -> String {
         let by = told.versions.of(id).map_or_else(String::new, |version| format!("（由 {} 登记）", version.updated_by));
         format!("版本 {id}{by}")
     };
+    let shown = |event_id: &str| format!("由集群的完整快照发现，日志里没有记录，事件 {event_id}");
     let asked = |charge: &Charge| match charge.change.origin.cause() {
+        Some(cause) if cause.is_snapshot() => shown(&cause.event_id),
         Some(cause) => format!("{} 的 {}（{}），事件 {}", cause.actor, cause.operation, cause.route, cause.event_id),
         None => "由集群快照发现".to_owned(),
     };
     match (&step.charge.begun, step.charge.basis) {
         (Begun::Before | Begun::Version, Basis::Limit) | (Begun::Version, _) => version(&step.charge),
+        (Begun::Write(cause), Basis::Limit) if cause.is_snapshot() => {
+            format!("{}；{}", shown(&cause.event_id), version(&step.charge))
+        }
         (Begun::Write(cause), Basis::Limit) => {
             format!(
                 "{} 的 {} 使其存在，事件 {}；{}",

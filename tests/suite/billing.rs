@@ -1,6 +1,7 @@
 //! Bills: what is said of a month, what is kept of it, and the laws that hold for any history.
 
 mod backtest;
+mod baseline;
 mod cli;
 mod kept;
 mod report;

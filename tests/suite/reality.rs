@@ -17,7 +17,7 @@ const PROD: Cluster<'static> = Cluster { project: "acme-prod", location: "europe
 
 /// A Deployment that runs.
 #[derive(Clone)]
-struct Runs {
+pub struct Runs {
     name: &'static str,
     uid: &'static str,
     version: i64,
@@ -28,7 +28,7 @@ struct Runs {
 }
 
 /// As its create left it: version 100, generation 1.
-fn runs(name: &'static str, replicas: i64) -> Runs {
+pub fn runs(name: &'static str, replicas: i64) -> Runs {
     Runs { name, uid: name, version: 100, generation: 1, replicas, pods: replicas, created: "2026-09-05T08:00:00Z" }
 }
 
@@ -57,7 +57,7 @@ impl Runs {
 }
 
 /// A create of 5 September, of version 100 and generation 1.
-fn create(name: &str, replicas: i64) -> Sample {
+pub fn create(name: &str, replicas: i64) -> Sample {
     entry(&format!("create-{name}"), name, "2026-09-05T08:00:00Z", replicas, 100, 1)
         .set("/protoPayload/methodName", "io.k8s.apps.v1.deployments.create")
         .set("/protoPayload/response/metadata/creationTimestamp", "2026-09-05T08:00:00Z")
@@ -71,12 +71,12 @@ fn entry(id: &str, name: &str, at: &str, replicas: i64, version: i64, generation
         .set("/protoPayload/response/metadata/name", name)
 }
 
-async fn log(store: &dyn Store, samples: &[Sample]) {
+pub async fn log(store: &dyn Store, samples: &[Sample]) {
     let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
     handle(store, &pipeline(store).await, &entries, Utc::now()).await;
 }
 
-async fn snapshot(store: &dyn Store, at: &str, running: &[Runs]) {
+pub async fn snapshot(store: &dyn Store, at: &str, running: &[Runs]) {
     snapshot_of(store, PROD, at, running, &Namespaces::default()).await;
 }
 
@@ -108,7 +108,7 @@ fn now() -> DateTime<Utc> {
 }
 
 /// What the comparison raises that is new, as `RULE NAME: MESSAGE`.
-async fn compared(store: &dyn Store) -> Vec<String> {
+pub async fn compared(store: &dyn Store) -> Vec<String> {
     compared_with(store, 3).await
 }
 

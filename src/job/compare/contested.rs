@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 
-use super::taught::ACTOR;
 use super::{Rules, raise};
 use crate::id::id;
 use crate::names::Named;
@@ -13,6 +12,7 @@ use crate::policy::{AlertType, Severity};
 use crate::store::query::{About, changes};
 use crate::store::row::{AlertLog, Change};
 use crate::store::{Store, StoreError};
+use crate::timeline::SNAPSHOT;
 use crate::timeline::reality::{Contest, Turns};
 
 /// One object's changes of a day.
@@ -63,7 +63,7 @@ fn add(objects: &mut BTreeMap<String, Day>, change: Change) {
     let is_moved =
         change.previous_replicas.is_some() && change.replicas.is_some_and(|to| Some(to) != change.previous_replicas);
     // A snapshot writes nothing.
-    let Some(name) = change.object_name.as_ref().filter(|_| is_moved && change.actor != ACTOR) else { return };
+    let Some(name) = change.object_name.as_ref().filter(|_| is_moved && change.actor != SNAPSHOT) else { return };
     let cluster = Cluster {
         project: change.project_id.as_deref().unwrap_or_default(),
         location: change.location.as_deref().unwrap_or_default(),

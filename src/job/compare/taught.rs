@@ -10,10 +10,8 @@ use crate::audit::{ActorKind, ObjectKind, ObjectState, Operation, Outcome};
 use crate::id::id;
 use crate::policy::Route;
 use crate::store::row::ReplicaEvent;
+use crate::timeline::SNAPSHOT;
 use crate::timeline::reality::Finding;
-
-/// In the place of who wrote it.
-pub(super) const ACTOR: &str = "(snapshot)";
 
 const LOG_NAME: &str = "pedwatch/snapshots";
 
@@ -66,7 +64,7 @@ impl Known<'_> {
             min_replicas: None,
             effective: None,
             replicas_source: running.map(|_| if replicas.is_some() { "response" } else { "unknown" }.to_owned()),
-            actor: ACTOR.to_owned(),
+            actor: SNAPSHOT.to_owned(),
             on_behalf_of: None,
             actor_kind: ActorKind::Unknown,
             route: Route::Unknown,

@@ -25,14 +25,23 @@ fn prices() -> Prices {
 }
 
 fn period(now: &str) -> Period {
-    Period::new(&prices(), Some(MONTH.parse().expect("a month")), time(now)).expect("a period")
+    period_of(MONTH, now)
 }
 
-async fn billed(store: &dyn Store, now: &str, close: bool) -> MonthBill {
+fn period_of(month: &str, now: &str) -> Period {
+    Period::new(&prices(), Some(month.parse().expect("a month")), time(now)).expect("a period")
+}
+
+/// The bill of another month, not closed.
+pub async fn month_billed(store: &dyn Store, month: &str, now: &str) -> MonthBill {
+    bill(store, period_of(month, now), false, 8).await.expect("a bill")
+}
+
+pub async fn billed(store: &dyn Store, now: &str, close: bool) -> MonthBill {
     bill(store, period(now), close, 8).await.expect("a bill")
 }
 
-fn with_resources(max: i64) -> String {
+pub fn with_resources(max: i64) -> String {
     ped("payments", "orders-api", None, max) + "  resources:\n    limits: {cpu: \"2\", memory: 4Gi}\n"
 }
 
