@@ -14,9 +14,10 @@ use super::card::{Card, clusters, over_micros, states};
 use super::words::Words;
 use super::{Billed, Frame, Subject};
 
-/// So many Deployments have a plot, those furthest over first; the others are a table, so that a page stays one that can be
-/// opened: a card is some 8 KB.
+/// So many Deployments have a card, those furthest over first, and as many as have place: a card is some 8 KB, and much more
+/// where much happened. The others are a table, so that a page of 10,000 Deployments stays one that can be opened.
 const CARDS_MAX: usize = 300;
+const CARDS_MAX_BYTES: usize = 3_000_000;
 
 /// How many stand at the top.
 const OFFENDERS_MAX: usize = 10;
@@ -41,8 +42,15 @@ struct Page<'p> {
     figures: [Figure; 5],
     offenders: &'p [Card],
     owners: Vec<(String, usize, String)>,
-    cards: &'p [Card],
+    cards: Vec<String>,
     rest: Vec<Rest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Section<'p> {
+    w: &'p Words,
+    currency: &'p str,
+    card: &'p Card,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,10 +59,12 @@ struct Figure {
     label: String,
 }
 
-/// One of those that have no card.
+/// One of those that have no card, or several that nothing tells apart but their names.
 #[derive(Debug, Serialize)]
 struct Rest {
     name: String,
+    /// The names, where there are several.
+    others: Vec<String>,
     cluster: String,
     owner: String,
     over: String,
@@ -63,6 +73,7 @@ struct Rest {
 }
 
 const TEMPLATE: &str = include_str!("page.html.jinja");
+const CARD: &str = include_str!("card.html.jinja");
 const STYLE: &str = include_str!("page.css");
 
 /// Makes the page of a month, or of a span of time.
@@ -72,21 +83,33 @@ const STYLE: &str = include_str!("page.css");
 pub fn page(frame: &Frame<'_>, mut subjects: Vec<Subject<'_>>) -> Result<String, PageFault> {
     let words = Words::of(frame.language);
     // Those furthest over first; else the dearest.
-    subjects.sort_by_key(|subject| {
+    subjects.sort_by_cached_key(|subject| {
         let over = std::cmp::Reverse(over_micros(subject, frame));
         (over, std::cmp::Reverse(subject.fee()), subject.cluster.to_owned(), subject.name.clone())
     });
-    let (told, others) = subjects.split_at(subjects.len().min(CARDS_MAX));
-    let cards: Vec<Card> =
-        told.iter().enumerate().map(|(number, subject)| Card::new(number, subject, frame, words)).collect();
+    let fault = |error: minijinja::Error| PageFault(format!("{error:#}"));
+    let templates = templates().map_err(fault)?;
+    let currency = frame.price.currency.as_str();
+    let (mut cards, mut sections, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for (number, subject) in subjects.iter().enumerate().take(CARDS_MAX) {
+        let card = Card::new(number, subject, frame, words);
+        let section = render(&templates, "card.html", &Section { w: words, currency, card: &card }).map_err(fault)?;
+        bytes += section.len();
+        if bytes > CARDS_MAX_BYTES {
+            break;
+        }
+        cards.push(card);
+        sections.push(section);
+    }
     let over = cards.iter().take_while(|card| card.over_micros > 0).count().min(OFFENDERS_MAX);
+    let others = subjects.get(cards.len()..).unwrap_or_default();
     let page = Page {
         w: words,
         policy: policy(),
         style: STYLE,
         title: frame.title(),
         zone: frame.zone().to_string(),
-        currency: &frame.price.currency,
+        currency,
         state: state(frame, words),
         made: frame.time(frame.now),
         owner: frame.owner,
@@ -94,20 +117,25 @@ pub fn page(frame: &Frame<'_>, mut subjects: Vec<Subject<'_>>) -> Result<String,
         figures: figures(frame, &subjects, words),
         offenders: cards.get(..over).unwrap_or_default(),
         owners: owners(frame, &subjects, words),
-        cards: &cards,
-        rest: others.iter().map(|subject| rest(subject, frame, words)).collect(),
+        cards: sections,
+        rest: rest(others, frame, words),
     };
-    render(&page).map_err(|error| PageFault(format!("{error:#}")))
+    render(&templates, "page.html", &page).map_err(fault)
 }
 
-fn render(page: &Page<'_>) -> Result<String, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = environment.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
-    // By its name it is HTML, and everything in it is escaped.
-    environment.add_template("page.html", TEMPLATE)?;
-    environment.get_template("page.html")?.render(Value::from(Serde(page)))
+fn templates() -> Result<Environment<'static>, minijinja::Error> {
+    let mut templates = Environment::new();
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = templates.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    templates.set_syntax(syntax);
+    // By their names they are HTML, and everything in them is escaped.
+    templates.add_template("page.html", TEMPLATE)?;
+    templates.add_template("card.html", CARD)?;
+    Ok(templates)
+}
+
+fn render(templates: &Environment<'_>, name: &str, of: &impl Serialize) -> Result<String, minijinja::Error> {
+    templates.get_template(name)?.render(Value::from(Serde(of)))
 }
 
 /// Nothing may be loaded and nothing run; the one style is named by its hash.
@@ -160,13 +188,33 @@ fn owners(frame: &Frame<'_>, subjects: &[Subject<'_>], words: &Words) -> Vec<(St
     owners.into_iter().map(|(owner, (count, fee))| (owner.to_owned(), count, frame.price.written(fee))).collect()
 }
 
-fn rest(subject: &Subject<'_>, frame: &Frame<'_>, words: &Words) -> Rest {
+/// Those that were never over their limit, and are charged alike, are one row with their names: of thousands of Deployments
+/// these are most, and there is nothing else to say of one. Who was over has a row of his own.
+fn rest(subjects: &[Subject<'_>], frame: &Frame<'_>, words: &Words) -> Vec<Rest> {
+    let (over, within): (Vec<_>, Vec<_>) = subjects.iter().partition(|subject| over_micros(subject, frame) > 0);
+    let mut rest: Vec<Rest> = over.into_iter().map(|subject| row(&[subject], frame, words)).collect();
+    let mut alike: BTreeMap<_, Vec<&Subject<'_>>> = BTreeMap::new();
+    for subject in within {
+        let key = (std::cmp::Reverse(subject.fee()), subject.owner.as_deref(), subject.cluster, subject.states());
+        alike.entry(key).or_default().push(subject);
+    }
+    rest.extend(alike.values().map(|subjects| row(subjects, frame, words)));
+    rest
+}
+
+/// Of subjects that are alike.
+fn row(subjects: &[&Subject<'_>], frame: &Frame<'_>, words: &Words) -> Rest {
+    let first = subjects.first();
+    let of = |text: fn(&Subject<'_>) -> String| first.map_or_else(String::new, |subject| text(subject));
+    let fee = first.map_or_else(String::new, |subject| frame.price.written(subject.fee()));
+    let is_one = subjects.len() <= 1;
     Rest {
-        name: subject.name.clone(),
-        cluster: subject.cluster.to_owned(),
-        owner: subject.owner.clone().unwrap_or_default(),
-        over: words.duration(over_micros(subject, frame)),
-        fee: frame.price.written(subject.fee()),
-        state: states(subject, words),
+        name: of(|subject| subject.name.clone()),
+        others: subjects.iter().filter(|_| !is_one).map(|subject| subject.name.clone()).collect(),
+        cluster: of(|subject| subject.cluster.to_owned()),
+        owner: of(|subject| subject.owner.clone().unwrap_or_default()),
+        over: words.duration(first.map_or(0, |subject| over_micros(subject, frame))),
+        fee: if is_one { fee } else { format!("{} × {fee}", subjects.len()) },
+        state: first.map_or_else(String::new, |subject| states(subject, words)),
     }
 }

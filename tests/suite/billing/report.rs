@@ -1,13 +1,16 @@
 //! The page of a month: its numbers are the bill's, and a real browser shows it as it should be.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::kept::with_resources;
 use crate::cli::{DEMO, command, run, stderr, stdout};
+use crate::support::{Sample, time};
 
 pub(super) fn store(folder: &Path) -> String {
     format!("--store=sqlite:{}", folder.join("facts.db").display())
@@ -109,7 +112,7 @@ fn a_span_of_time_has_a_page_too() {
 
     for (span, why) in [
         (&["--from=2026-09-12", "--to=2026-09-11"][..], "expected --from to be earlier"),
-        (&["--from=2026-01-01", "--to=2026-09-11"], "expected 100 days at most"),
+        (&["--from=2026-01-01", "--to=2026-09-11"], "these are 253 days; expected 100 at most"),
         (&["--from=2199-01-01", "--to=2199-01-02"], "has not come; expected a span of time that has begun"),
         (&["--from=1999-12-30", "--to=1999-12-31"], "no price holds in 1999-12"),
         (&["--from=2026-09-01", "--month=2026-09"], "cannot be used with"),
@@ -126,6 +129,96 @@ fn a_span_of_time_has_a_page_too() {
         b"",
     );
     assert!(stderr(&refused).contains("2026-08 and 2026-09 have prices of another currency"), "{}", stderr(&refused));
+}
+
+/// How many Deployments a large month has: 10,000 with `PEDWATCH_TEST_DEPLOYMENTS=10000`.
+fn deployments() -> usize {
+    std::env::var("PEDWATCH_TEST_DEPLOYMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(700)
+}
+
+/// Each has a PED and three changes; one in twenty is over its limit for some hours.
+fn recorded_at_large(folder: &Path, deployments: usize) {
+    let peds = folder.join("peds");
+    std::fs::create_dir(&peds).expect("a folder");
+    let begin = time("2026-09-01T00:00:00Z");
+    let mut entries = String::new();
+    for number in 0..deployments {
+        let (name, max) = (format!("service-{number:05}"), 2 + (number / 7 % 5) as i64);
+        let ped = with_resources(max).replace("orders-api", &name);
+        let owner = format!("team-{:02}", number % 40);
+        std::fs::write(peds.join(format!("{name}.yaml")), ped.replace("team-payments", &owner)).expect("written");
+        let high = if number % 20 == 0 { max + 1 } else { 2 };
+        for (turn, replicas) in [2, high, 2].into_iter().enumerate() {
+            let at = begin + chrono::Duration::seconds((number * 150 + turn * 20_000) as i64);
+            let id = format!("{name}-{turn}");
+            let sample =
+                Sample::patch(&id, &pedwatch::id::time(at), replicas).version(100 + turn as i64, 1 + turn as i64);
+            let sample = sample
+                .set("/protoPayload/resourceName", format!("apps/v1/namespaces/payments/deployments/{name}"))
+                .set("/protoPayload/response/metadata/name", name.clone())
+                .uid(&name);
+            entries.push_str(&String::from_utf8(sample.bytes()).expect("UTF-8"));
+            entries.push('\n');
+        }
+    }
+    let peds = format!("--ped=2026-08-01={}", peds.display());
+    let replayed = run(command().args(["replay", "-", "--format=json", &peds, &store(folder)]), entries.as_bytes());
+    assert!(replayed.status.success(), "{}", stderr(&replayed));
+}
+
+/// Runs a command that succeeds, and tells how long it computed (others may be at work beside it) and how much memory it had at
+/// most, in MiB.
+fn measured_run(command: &mut Command) -> (Duration, u64) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    let (mut computed, mut most) = (Duration::ZERO, 0);
+    while child.try_wait().expect("a child").is_none() {
+        let text = |file: &str| std::fs::read_to_string(process.join(file)).unwrap_or_default();
+        let status = text("status");
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = peak.unwrap_or(0).max(most);
+        // In hundredths of a second, behind the name in parentheses: by the program itself, and for it.
+        let stat = text("stat");
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        computed = Duration::from_millis(10 * ticks).max(computed);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", stderr(&output));
+    (computed, most / 1_024)
+}
+
+/// Whoever was over has a row of his own at least; those of whom there is nothing to say but their fee are gathered.
+#[test]
+fn a_large_month_is_a_page_that_can_be_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let deployments = deployments();
+    recorded_at_large(folder, deployments);
+    let file = folder.join("large.html");
+    let (took, mebibytes) =
+        measured_run(command().args(["report", "--month=2026-09", &store(folder), "-o"]).arg(&file));
+    let text = std::fs::read_to_string(&file).expect("readable");
+    println!("{deployments} Deployments: {took:?}, {mebibytes} MiB, a page of {} bytes", text.len());
+    assert!(took < Duration::from_secs(30) && mebibytes < 286 && text.len() < 5_000_000);
+    let cards = found(&text, "<section class=\"card\" id=\"(d[0-9]+)\"").len();
+    assert!((200..=300).contains(&cards), "{cards}");
+    for number in 0..deployments {
+        assert!(text.contains(&format!("payments&#x2f;service-{number:05}")), "{number}");
+    }
+    // Nobody is lost between cards, rows and gathered rows.
+    let (_, rest) = text.split_once("<h2>All others</h2>").expect("others");
+    let gathered = found(rest, "<summary>([0-9]+) Deployments that were not over");
+    let gathered: Vec<usize> = gathered.iter().map(|count| count.parse().expect("a number")).collect();
+    let rows = found(rest, "<tr>(<td>)").len();
+    assert_eq!(cards + rows - gathered.len() + gathered.iter().sum::<usize>(), deployments);
+    assert!(rest.contains(&format!("<td class=\"money\">{} × ", gathered[0])), "{}", &rest[..2_000]);
+    let bill = run(command().args(["bill", "--month=2026-09", "--format=json", &store(folder)]), b"");
+    let bill: Json = serde_json::from_str(&stdout(&bill)).expect("JSON");
+    let total = bill["total"].as_str().expect("a total");
+    assert!(text.contains(&format!("<li><b>{total} USD</b>Charged</li>")), "{total}");
 }
 
 /// What is measured in the page, by one around it: how wide it is, whether its style holds, and the least contrast of a text
@@ -201,6 +294,9 @@ fn a_browser_shows_it_whole_in_light_and_dark_and_on_a_phone() {
     }
     // Kept where the run keeps them.
     let kept = std::env::var_os("PEDWATCH_TEST_SCREENSHOTS").map(PathBuf::from);
+    if let Some(kept) = &kept {
+        std::fs::create_dir_all(kept).expect("made");
+    }
     for size in ["360,740", "800,1100", "1300,1000"].iter().filter(|_| kept.is_some()) {
         let name = format!("report-{}.png", size.replace(',', "x"));
         let file = kept.clone().unwrap_or_default().join(name);
