@@ -32,6 +32,15 @@ fn a_message_says_what_it_adds_to_this_month() {
             said("recovered", "0.00 USD (114.00 by requested, 85.50 by highest)"),
         ]
     );
+    // The same as `changes` says of the writes: each message of its own, and the last of all that were over.
+    let changes: Vec<Json> = serde_json::from_str(&world.says(&["changes", "--format=json"])).expect("JSON");
+    let adds = |number: i64, basis: &str| {
+        let change = changes.iter().find(|change| change["replicas"] == number).expect("a change");
+        change[format!("adds_{basis}")].as_str().expect("an amount").parse::<f64>().expect("a number")
+    };
+    for (basis, amounts) in [("limit", [0.0, 0.0]), ("requested", [85.5, 28.5]), ("highest", [57.0, 28.5])] {
+        assert_eq!([adds(8, basis), adds(9, basis)], amounts, "{basis}");
+    }
     let slack = world.slack.posts();
     let line = "It adds 0.00 USD (85.50 by requested, 57.00 by highest) to this month.";
     assert!(slack[0].body.contains(line), "{}", slack[0].body);
