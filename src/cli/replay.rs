@@ -1,5 +1,6 @@
 //! `pedwatch replay`: reads log files into a store, and tells what happened.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,10 +27,9 @@ use crate::names::{Named, UnknownName};
 use crate::ped::limits::Limits;
 use crate::ped::version::{Addition, Version};
 use crate::pipeline::again::judge_again;
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::incidents::Telling;
 use crate::pipeline::register::register;
-use crate::pipeline::replay::{Recorder, Replayed, replay};
+use crate::pipeline::replay::{Recorder, Replayed, Take, replay};
 use crate::pipeline::{Pipeline, Tally};
 use crate::policy::{AlertType, Severity};
 use crate::source::files;
@@ -86,8 +86,9 @@ pub(super) struct Run {
     telling: Option<Arc<Telling>>,
     now: DateTime<Utc>,
     begun: Instant,
-    /// What it registered first.
+    /// What it registered first, and for which namespaces.
     versions: Vec<Version>,
+    registered: BTreeSet<String>,
     /// What it recorded of clusters, to be held against the log, in order of time.
     snapshots: Vec<Snapshot>,
     /// Whether any PED is registered.
@@ -123,7 +124,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let run = args.recording.begin(config).await?;
     let size_bytes = files::size_bytes(&files);
     let progress = Progress::new(size_bytes, if size_bytes == 0 { BYTES_OF_MANY } else { BYTES });
-    let read = move |take: &mut dyn FnMut(Chunk) -> bool| files::read(&files, take);
+    let read = move |take: Take<'_>| files::read_side_by_side(&files, take);
     let replayed = replay(read, run.recorder(), |bytes| progress.advance(bytes)).await?;
     progress.finish();
     args.recording.finish(&run, replayed, false, config, screen).await
@@ -165,8 +166,9 @@ impl Recording {
         snapshots.sort_by_key(|snapshot| snapshot.started_at);
         let pipeline = Pipeline::new(config.policy.clone(), limits);
         let pipeline = Arc::new(if telling.is_some() { pipeline.followed() } else { pipeline });
-        let versions = registered.additions.iter().flat_map(Addition::versions).cloned().collect();
-        Ok(Run { store, pipeline, telling, now, begun, versions, snapshots, has_limits })
+        let versions: Vec<Version> = registered.additions.iter().flat_map(Addition::versions).cloned().collect();
+        let registered = versions.iter().map(|version| version.subject.namespace.clone()).collect();
+        Ok(Run { store, pipeline, telling, now, begun, versions, registered, snapshots, has_limits })
     }
 
     /// Whom to tell, where somebody is to be told.
@@ -213,8 +215,8 @@ impl Recording {
 impl Run {
     /// How entries are recorded.
     pub(super) fn recorder(&self) -> Recorder<'_> {
-        let Run { store, pipeline, telling, now, .. } = self;
-        Recorder { pipeline, store: &**store, telling: telling.as_deref(), now: *now }
+        let Run { store, pipeline, telling, now, registered, .. } = self;
+        Recorder { pipeline, store: &**store, telling: telling.as_deref(), now: *now, registered }
     }
 
     /// Holds what it recorded of clusters against the log. What that raises and teaches is about the run too.
@@ -239,8 +241,7 @@ impl Run {
 
     /// What is asked about the run: what it recorded, and what its versions and entries touch.
     async fn reach(&self, tally: &Tally) -> Result<Reach> {
-        let mut namespaces = tally.namespaces.clone();
-        namespaces.extend(self.versions.iter().map(|version| version.subject.namespace.clone()));
+        let namespaces = &tally.namespaces | &self.registered;
         let effects = self.versions.iter().map(|version| version.effective_at);
         let since = effects.chain(tally.since()).min().unwrap_or(self.now);
         Ok(query::reach(&*self.store, &namespaces, Some(since)).await?)

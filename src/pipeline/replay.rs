@@ -1,4 +1,5 @@
-//! Replaying log files: one reader, as many decoders as there are cores, one writer, and bounded queues between them.
+//! Replaying log files: readers, as many decoders as there are cores, one writer, and bounded queues between them. All of them
+//! work at once: while rows are written, the next are gathered.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,7 +29,7 @@ const COMMIT_BYTES: usize = 8 << 20;
 /// its chunk, so that the longest are decoded one at a time; and of chunks as they are else, enough for thirty cores.
 const IN_FLIGHT_BYTES: usize = DOCUMENT_MAX_BYTES + (1 << 20);
 
-/// What came of a chunk, or of a part of one.
+/// What came of a chunk, of a part of one, or of several.
 #[derive(Default)]
 struct Batch {
     tally: Tally,
@@ -50,9 +51,25 @@ pub struct Recorder<'r> {
     pub telling: Option<&'r Telling>,
     /// When the run began.
     pub now: DateTime<Utc>,
+    /// Namespaces that its report is about whatever the entries say, because something was registered for it. They are judged
+    /// again with the others, so that both are one question for a store that keeps what it computed.
+    pub registered: &'r BTreeSet<String>,
 }
 
 impl Recorder<'_> {
+    /// Appends what was gathered, commit by commit, and returns what was seen.
+    async fn write(&self, mut gathered: mpsc::Receiver<Batch>) -> Result<Tally> {
+        let begun = Instant::now();
+        let at = || self.now + begun.elapsed();
+        let mut tally = Tally::default();
+        while let Some(batch) = gathered.recv().await {
+            tally.merge(batch.tally);
+            tally.merge(append(self.store, batch.records, self.now, at()).await?);
+            self.follow(batch.seen, at()).await?;
+        }
+        Ok(tally)
+    }
+
     /// Steps incidents, behind the append.
     async fn follow(&self, seen: Vec<Seen>, at: DateTime<Utc>) -> Result<()> {
         let Some(telling) = self.telling.filter(|_| !seen.is_empty()) else { return Ok(()) };
@@ -86,12 +103,15 @@ pub struct Replayed {
     pub unread: Option<anyhow::Error>,
 }
 
+/// Takes a chunk of what is read, on whichever thread; false when nobody takes more.
+pub type Take<'t> = &'t (dyn Fn(Chunk) -> bool + Sync);
+
 /// Records what files say as a [`leg`], and tells what is open by it.
 ///
 /// # Errors
 /// When the store does not take what it says. What was recorded before stays, and replaying it again changes nothing.
 pub async fn replay(
-    read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
+    read: impl FnOnce(Take<'_>) -> Result<()> + Send + 'static,
     recorder: Recorder<'_>,
     progress: impl Fn(u64),
 ) -> Result<Replayed> {
@@ -107,18 +127,18 @@ pub async fn replay(
 /// # Errors
 /// As [`replay`].
 pub async fn leg(
-    read: impl FnOnce(&mut dyn FnMut(Chunk) -> bool) -> Result<()> + Send + 'static,
+    read: impl FnOnce(Take<'_>) -> Result<()> + Send + 'static,
     recorder: Recorder<'_>,
     progress: impl Fn(u64),
 ) -> Result<Replayed> {
-    let Recorder { pipeline, store, now, .. } = recorder;
+    let Recorder { pipeline, store, now, registered, .. } = recorder;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let room = Arc::new(OnItsWay { free_bytes: Mutex::new(IN_FLIGHT_BYTES), freed: Condvar::new() });
     let (chunks, taken) = crossbeam_channel::bounded::<(Chunk, Share)>(cores);
-    let (batches, mut assessed) = mpsc::channel::<Batch>(cores);
-    // When the writer fails it drops its end of the queue, and the others stop behind it.
+    let (batches, assessed) = mpsc::channel::<Batch>(cores);
+    // When the writer fails, what waits for it is dropped with the ends of the queues, and the others stop behind it.
     let reader = std::thread::spawn(move || {
-        read(&mut |chunk| {
+        read(&|chunk: Chunk| {
             // A document is a row at least.
             let share = room.take(chunk.bytes.len() + chunk.documents.len() * ROW_BYTES);
             chunks.send((chunk, share)).is_ok()
@@ -135,27 +155,16 @@ pub async fn leg(
     };
     let decoders: Vec<_> = (0..cores).map(decoder).collect();
     drop((taken, batches));
-    let begun = Instant::now();
-    let at = || now + begun.elapsed();
-    let mut tally = Tally::default();
-    let (mut records, mut seen, mut size_bytes) = (Vec::new(), Vec::new(), 0);
-    while let Some(batch) = assessed.recv().await {
-        progress(batch.advance_bytes);
-        tally.merge(batch.tally);
-        size_bytes += batch.size_bytes;
-        records.extend(batch.records);
-        seen.extend(batch.seen);
-        if records.len() >= COMMIT_ROWS || size_bytes >= COMMIT_BYTES {
-            size_bytes = 0;
-            tally.merge(append(store, std::mem::take(&mut records), now, at()).await?);
-            recorder.follow(std::mem::take(&mut seen), at()).await?;
-        }
-    }
-    tally.merge(append(store, records, now, at()).await?);
-    recorder.follow(seen, at()).await?;
+    let (commits, gathered) = mpsc::channel(1);
+    let gathering = async {
+        gather(assessed, commits, progress).await;
+        Ok(())
+    };
+    let ((), tally) = tokio::try_join!(gathering, recorder.write(gathered))?;
     // Every appender reads again behind its last append.
     if !tally.namespaces.is_empty() {
-        judge_again(store, pipeline.policy(), &tally.namespaces, tally.since(), now).await?;
+        let namespaces = &tally.namespaces | registered;
+        judge_again(store, pipeline.policy(), &namespaces, tally.since(), now).await?;
     }
     let mut read = reader.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped")));
     if decoders.into_iter().any(|decoder| decoder.join().is_err()) {
@@ -163,6 +172,20 @@ pub async fn leg(
     }
     let unread = read.context("not all of it could be read").err();
     Ok(Replayed { tally, unread })
+}
+
+/// Gathers rows for one commit while those before are written; three commits at most are here and there.
+async fn gather(mut assessed: mpsc::Receiver<Batch>, commits: mpsc::Sender<Batch>, progress: impl Fn(u64)) {
+    let mut next = Batch::default();
+    while let Some(batch) = assessed.recv().await {
+        progress(batch.advance_bytes);
+        next.merge(batch);
+        if next.is_enough() && commits.send(std::mem::take(&mut next)).await.is_err() {
+            return;
+        }
+    }
+    // Where nobody takes it, the writer tells why.
+    let _ = commits.send(next).await;
 }
 
 /// Room for what is on its way, in bytes.
@@ -230,6 +253,18 @@ fn assess(chunk: &Chunk, pipeline: &Pipeline, now: DateTime<Utc>, mut hand_on: i
 }
 
 impl Batch {
+    /// Whether it is worth a commit.
+    fn is_enough(&self) -> bool {
+        self.records.len() >= COMMIT_ROWS || self.size_bytes >= COMMIT_BYTES
+    }
+
+    fn merge(&mut self, other: Batch) {
+        self.tally.merge(other.tally);
+        self.size_bytes += other.size_bytes;
+        self.records.extend(other.records);
+        self.seen.extend(other.seen);
+    }
+
     fn add(&mut self, records: Vec<Record>) {
         self.size_bytes += records.iter().map(Record::size_bytes).sum::<usize>();
         self.records.extend(records);

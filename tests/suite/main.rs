@@ -39,6 +39,7 @@ mod pubsub;
 mod reality;
 mod registry;
 mod released;
+mod replay;
 mod rules;
 mod schema;
 mod servers;

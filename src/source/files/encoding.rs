@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use encoding_rs::{CoderResult, Decoder, UTF_16BE, UTF_16LE};
 use flate2::read::MultiGzDecoder;
 
+use super::ahead::Ahead;
 use super::window::Window;
 
 /// Enough of a beginning to tell UTF-16 without a byte order mark: 32 characters.
@@ -23,7 +24,7 @@ const OUT_OF_PLACE: usize = 12;
 const ZSTD_BYTES: usize = 8 << 10;
 
 /// The text of a file, as UTF-8 if it is text at all.
-pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
+pub(super) fn text(input: Box<dyn Read + Send>) -> io::Result<Window<Box<dyn Read + Send>>> {
     let mut plain = unpacked(input)?;
     let Some(encoding) = utf16(plain.head(HEAD_BYTES)) else { return Ok(plain) };
     let decoder = encoding.new_decoder_with_bom_removal();
@@ -34,9 +35,9 @@ pub(super) fn text(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
 
 /// Several gzip members or zstd frames one behind another are one file, as their own tools have it. A zstd frame that
 /// wants more than 128 MiB of memory (`--long` above 27) is refused by the decoder.
-fn unpacked(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
+fn unpacked(input: Box<dyn Read + Send>) -> io::Result<Window<Box<dyn Read + Send>>> {
     let mut raw = Window::new(input);
-    let unpacked: Box<dyn Read> = match raw.head(4) {
+    let unpacked: Box<dyn Read + Send> = match raw.head(4) {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(io::BufReader::new(raw))),
         // A frame, or one to be skipped, which parallel compressors put first.
         [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
@@ -44,7 +45,7 @@ fn unpacked(input: Box<dyn Read>) -> io::Result<Window<Box<dyn Read>>> {
         }
         _ => return Ok(raw),
     };
-    Ok(Window::new(unpacked))
+    Ok(Window::new(Box::new(Ahead::of(unpacked)?)))
 }
 
 /// UTF-16 by its byte order mark, or by every second byte of its beginning being zero.

@@ -7,9 +7,8 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::{Entries, Question};
 use crate::pipeline::Tally;
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::quarantine::must_be_stored;
-use crate::pipeline::replay::{Recorder, Replayed, leg};
+use crate::pipeline::replay::{Recorder, Replayed, Take, leg};
 use crate::store::row::{Record, Watermark};
 use crate::store::{Store, StoreError, query};
 
@@ -51,7 +50,7 @@ pub async fn backfill(entries: Entries, recorder: Recorder<'_>) -> Result<Backfi
     let mut all = Tally::default();
     loop {
         let of_leg = Arc::clone(&entries);
-        let read = move |take: &mut dyn FnMut(Chunk) -> bool| lock(&of_leg).read(LEG_PAGES, take);
+        let read = move |take: Take<'_>| lock(&of_leg).read(LEG_PAGES, &mut |chunk| take(chunk));
         let Replayed { tally, unread } = leg(read, recorder, |_| ()).await?;
         all.merge(tally);
         let (position, is_done, has_failed) = {
