@@ -41,6 +41,9 @@ const CACHE_KIB: u32 = 32 << 10;
 /// that each of them touches is copied once.
 const CHECKPOINT_PAGES: u32 = 8_192;
 
+/// Statements that a connection keeps prepared: one for each table, each change of the ledger, and what a writer asks between.
+const STATEMENTS: usize = 64;
+
 /// Tells our files from others: "PEDW". Those of the first release have none.
 const APPLICATION_ID: i64 = 0x5045_4457;
 
@@ -188,6 +191,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; \
@@ -428,18 +432,18 @@ fn quoted(column: &str) -> String {
 }
 
 fn append_all(connection: &Connection, records: &[Record]) -> rusqlite::Result<Vec<Appended>> {
-    let mut events = Inserter::new(connection)?;
-    let mut alerts = Inserter::new(connection)?;
-    let mut versions = Inserter::new(connection)?;
-    let mut quarantine = Inserter::new(connection)?;
-    let mut watermarks = Inserter::new(connection)?;
-    let mut carried = Inserter::new(connection)?;
-    let mut closed = Inserter::new(connection)?;
-    let mut days = Inserter::new(connection)?;
-    let mut metrics = Inserter::new(connection)?;
-    let mut snapshots = Inserter::new(connection)?;
-    let mut bills = Inserter::new(connection)?;
-    let insert = |record: &Record| match record {
+    let mut events = Inserter::new(connection);
+    let mut alerts = Inserter::new(connection);
+    let mut versions = Inserter::new(connection);
+    let mut quarantine = Inserter::new(connection);
+    let mut watermarks = Inserter::new(connection);
+    let mut carried = Inserter::new(connection);
+    let mut closed = Inserter::new(connection);
+    let mut days = Inserter::new(connection);
+    let mut metrics = Inserter::new(connection);
+    let mut snapshots = Inserter::new(connection);
+    let mut bills = Inserter::new(connection);
+    let mut insert = |record: &Record| match record {
         Record::Event(row) => events.insert(&**row),
         Record::Alert(row) => alerts.insert(&**row),
         Record::Version(row) => versions.insert(&**row),
@@ -452,34 +456,44 @@ fn append_all(connection: &Connection, records: &[Record]) -> rusqlite::Result<V
         Record::Snapshot(row) => snapshots.insert(&**row),
         Record::Bill(row) => bills.insert(&**row),
     };
-    records.iter().map(insert).collect()
+    let mut outcomes = vec![Appended::Stored; records.len()];
+    for (record, outcome) in in_order_of_ids(records.iter().zip(&mut outcomes)) {
+        *outcome = insert(record)?;
+    }
+    Ok(outcomes)
 }
 
-/// The prepared statement that inserts rows of one type.
+/// With what there are many of in the order of their ids, and of two with one id the first in front. Ids are hashes: so an
+/// append comes to each page of an index once, and not again when the page has left the cache.
+fn in_order_of_ids<'r, T>(records: impl Iterator<Item = (&'r Record, T)>) -> Vec<(&'r Record, T)> {
+    let mut records: Vec<_> = records.collect();
+    records.sort_by_key(|(record, _)| match record {
+        Record::Event(row) => Some(&row.event_id),
+        Record::Alert(row) => Some(&row.alert_id),
+        _ => None,
+    });
+    records
+}
+
+/// The statement that inserts rows of one type, prepared when the first one comes.
 struct Inserter<'c, R> {
-    statement: CachedStatement<'c>,
+    connection: &'c Connection,
+    statement: Option<CachedStatement<'c>>,
     row: PhantomData<R>,
 }
 
 impl<'c, R: Row> Inserter<'c, R> {
-    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        let columns: Vec<String> = R::COLUMNS.iter().map(|(name, ..)| quoted(name)).collect();
-        let places = vec!["?"; columns.len()].join(", ");
-        // Whichever row came first stays. A row that breaks another constraint is refused.
-        let key = schema::table(R::TABLE).map(|table| table.properties.key.clone()).unwrap_or_default();
-        let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT ({}) DO NOTHING",
-            R::TABLE,
-            columns.join(", "),
-            key.join(", "),
-        );
-        Ok(Inserter { statement: connection.prepare_cached(&sql)?, row: PhantomData })
+    fn new(connection: &'c Connection) -> Self {
+        Inserter { connection, statement: None, row: PhantomData }
     }
 
     /// Inserts one row unless its id is there. A row that breaks a constraint is refused alone.
     fn insert(&mut self, row: &R) -> rusqlite::Result<Appended> {
-        match self.statement.execute(params_from_iter(row.cells())) {
+        let statement = match &mut self.statement {
+            Some(statement) => statement,
+            none => none.insert(self.connection.prepare_cached(&insertion::<R>())?),
+        };
+        match statement.execute(params_from_iter(row.cells())) {
             Ok(_) => Ok(Appended::Stored),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
                 Ok(Appended::Refused(error.to_string()))
@@ -487,6 +501,20 @@ impl<'c, R: Row> Inserter<'c, R> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whichever row came first stays. A row that breaks another constraint is refused.
+fn insertion<R: Row>() -> String {
+    let columns: Vec<String> = R::COLUMNS.iter().map(|(name, ..)| quoted(name)).collect();
+    let places = vec!["?"; columns.len()].join(", ");
+    let key = schema::table(R::TABLE).map(|table| table.properties.key.as_slice()).unwrap_or_default();
+    let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
+    format!(
+        "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT ({}) DO NOTHING",
+        R::TABLE,
+        columns.join(", "),
+        key.join(", "),
+    )
 }
 
 fn fetch_all(connection: &Connection, steps: &mut Steps, query: &Query) -> rusqlite::Result<Rows> {
