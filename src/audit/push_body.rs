@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use memchr::memchr2;
 
 use super::DecodeError;
 use super::json::Text;
@@ -34,10 +35,9 @@ fn decode_base64(data: &str) -> Result<Vec<u8>, DecodeError> {
         let decoded = GeneralPurpose::new(alphabet, ANY_PADDING).decode(data);
         decoded.map_err(|error| DecodeError::NotBase64(error.to_string().trim_end_matches('.').to_owned()))
     };
-    let alphabet = if data.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
-    if !data.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        return decode(alphabet, data.as_bytes());
-    }
-    let lines: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    decode(alphabet, &lines)
+    let alphabet = if memchr2(b'-', b'_', data.as_bytes()).is_some() { &URL_SAFE } else { &STANDARD };
+    decode(alphabet, data.as_bytes()).or_else(|error| {
+        let lines: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        if lines.len() == data.len() { Err(error) } else { decode(alphabet, &lines) }
+    })
 }

@@ -35,70 +35,60 @@ impl<'m> Envelope<'m> {
 
 /// A `LogEntry`, a Pub/Sub push body around one, or any of [`forms`].
 #[derive(Debug)]
-pub struct Message<'m> {
+struct Message<'m> {
     raw: &'m [u8],
     outer: Result<Entry<'m>, DecodeError>,
     pushed: Option<Result<Vec<u8>, DecodeError>>,
-    form: Option<Result<Form, DecodeError>>,
 }
 
 impl<'m> Message<'m> {
-    /// Takes it out of its wrapping.
-    pub fn open(raw: &'m [u8]) -> Self {
+    /// Takes it out of a push body.
+    fn open(raw: &'m [u8]) -> Self {
         let outer = Entry::parse(raw);
         let pushed = outer.as_ref().ok().and_then(|entry| entry.pushed().transpose());
-        let form = match (&outer, &pushed) {
-            (Ok(entry), None) if entry.is_plain() => None,
-            (_, None) => forms::canonical(raw).transpose(),
-            (_, Some(Ok(pushed))) if Entry::parse(pushed).is_ok_and(|entry| entry.is_plain()) => None,
-            (_, Some(Ok(pushed))) => forms::canonical(pushed).transpose(),
-            (_, Some(Err(_))) => None,
-        };
-        Message { raw, outer, pushed, form }
+        Message { raw, outer, pushed }
     }
 
-    /// The documents in it, where it holds several (a page, YAML): each is a message of its own.
-    pub fn several(&self) -> Option<&[Vec<u8>]> {
-        match &self.form {
-            Some(Ok(Form::Several(documents))) => Some(documents),
-            _ => None,
+    /// The entry inside a push body.
+    fn pushed(&self) -> Option<Result<Entry<'_>, DecodeError>> {
+        Some(Entry::parse(self.pushed.as_ref()?.as_ref().ok()?))
+    }
+
+    /// The message in its canonical form, where it has another. `pushed` is its own [`Message::pushed`].
+    fn canonical(&self, pushed: Option<&Result<Entry<'_>, DecodeError>>) -> Option<Result<Form, DecodeError>> {
+        let is_plain = |entry: &Result<Entry<'_>, DecodeError>| entry.as_ref().is_ok_and(Entry::is_plain);
+        match &self.pushed {
+            None if is_plain(&self.outer) => None,
+            None => forms::canonical(self.raw).transpose(),
+            Some(Err(_)) => None,
+            Some(Ok(_)) if pushed.is_some_and(is_plain) => None,
+            Some(Ok(pushed)) => forms::canonical(pushed).transpose(),
         }
     }
 
-    /// The entry inside a push body or another form; `None` when the message is the entry itself.
-    pub fn inner(&self) -> Option<Result<Entry<'_>, DecodeError>> {
-        match (&self.form, &self.pushed) {
-            (Some(Ok(Form::Entry(canonical))), _) => Some(Entry::parse(canonical)),
-            (Some(Ok(Form::Several(_))), _) => Some(Err(wrapped_too_often())),
-            (Some(Err(error)), _) => Some(Err(error.clone())),
-            (None, Some(pushed)) => Some(Entry::parse(pushed.as_ref().map_err(Clone::clone).ok()?)),
-            (None, None) => None,
+    /// What the wrapping says.
+    fn envelope(&self) -> Envelope<'_> {
+        let outer = self.outer.as_ref().ok();
+        Envelope {
+            data: self.pushed.as_ref().and_then(|pushed| pushed.as_ref().ok()).map_or(self.raw, Vec::as_slice),
+            insert_id: outer.and_then(Entry::insert_id),
+            message_id: outer.and_then(Entry::message_id),
+            publish_time: outer.and_then(Entry::publish_time).and_then(time::read),
         }
     }
 
-    /// What it says, and what the wrapping says of it. `inner` is its own [`Message::inner`], which the answer borrows.
-    pub fn read<'e>(
+    /// What it says, and what the wrapping says of it. `inner` is the entry inside of it, where it is not the entry itself.
+    fn read<'e>(
         &'e self,
-        inner: &'e Option<Result<Entry<'e>, DecodeError>>,
+        inner: Option<&'e Result<Entry<'e>, DecodeError>>,
     ) -> (Envelope<'e>, Result<Decoded<'e>, DecodeError>) {
-        let outer = self.outer.as_ref();
-        let wrapped = Envelope {
-            data: self.raw,
-            insert_id: outer.ok().and_then(Entry::insert_id),
-            message_id: outer.ok().and_then(Entry::message_id),
-            publish_time: outer.ok().and_then(Entry::publish_time).and_then(time::read),
-        };
-        let published = match &self.pushed {
-            Some(Ok(pushed)) => Envelope { data: pushed, ..wrapped },
-            Some(Err(error)) => return (wrapped, Err(error.clone())),
-            None => wrapped,
-        };
-        match inner {
-            Some(Ok(entry)) => (Envelope { insert_id: entry.insert_id(), ..published }, decode(entry)),
-            Some(Err(error)) => (published, Err(error.clone())),
-            None => match outer {
-                Ok(entry) => (published, decode(entry)),
-                Err(error) => (published, Err(error.clone())),
+        let wrapped = self.envelope();
+        match (&self.pushed, inner) {
+            (Some(Err(error)), _) | (_, Some(Err(error))) => (wrapped, Err(error.clone())),
+            (_, Some(Ok(entry))) => (Envelope { insert_id: entry.insert_id(), ..wrapped }, decode(entry)),
+            (_, None) => match &self.outer {
+                Ok(entry) => (wrapped, decode(entry)),
+                Err(error) => (wrapped, Err(error.clone())),
             },
         }
     }
@@ -132,15 +122,26 @@ struct Opening<R> {
 impl<R: FnMut(Envelope<'_>, Result<Decoded<'_>, DecodeError>)> Opening<R> {
     fn open(&mut self, raw: &[u8], around: Envelope<'_>, wrappings: usize) {
         let message = Message::open(raw);
-        let inner = message.inner();
-        let documents = message.several().filter(|_| wrappings > 0);
+        let pushed = message.pushed();
+        let form = message.canonical(pushed.as_ref());
+        // The documents in it, where it holds several (a page, YAML): each is a message of its own.
+        let documents = match &form {
+            Some(Ok(Form::Several(documents))) if wrappings > 0 => Some(documents),
+            _ => None,
+        };
         if let Some(documents) = documents
             && self.takes(documents.len() * DOCUMENT_BYTES)
         {
-            let around = message.read(&None).0.within(around);
+            let around = message.envelope().within(around);
             return documents.iter().for_each(|document| self.open(document, around, wrappings - 1));
         }
-        let (envelope, decoded) = message.read(&inner);
+        let inner = match &form {
+            None => pushed,
+            Some(Ok(Form::Entry(canonical))) => Some(Entry::parse(canonical)),
+            Some(Ok(Form::Several(_))) => Some(Err(wrapped_too_often())),
+            Some(Err(error)) => Some(Err(error.clone())),
+        };
+        let (envelope, decoded) = message.read(inner.as_ref());
         let decoded = match decoded {
             Ok(Decoded::Writes(writes)) if !self.takes(rows_bytes(&writes)) => Err(too_much()),
             _ if documents.is_some() => Err(too_much()),
