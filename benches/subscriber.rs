@@ -1,11 +1,16 @@
 //! `cargo bench --bench subscriber`: a backlog drained by `pedwatch pull` into SQLite, against a consumer that only
-//! acknowledges, on the same emulator in one run; pushes to `pedwatch serve` over 64 connections; and one push at a time,
-//! against bare commits of one row on the same disk. `BENCH_MESSAGES` sets another number than 50,000.
+//! acknowledges, on a server that hands out as fast as it is asked; that nothing is acknowledged before it is durable; pushes
+//! to `pedwatch serve` over 64 connections, and what they cost it; one push at a time, against bare commits of one row on the
+//! same disk; and how long `serve` takes from its start to the first 204, with 10,000 versions in the store. `BENCH_MESSAGES`
+//! sets another number than 50,000.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]
 
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,15 +18,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::client::Subscriber;
-use serde_json::{Value as Json, json};
+use hyper::body::Bytes;
+use serde_json::json;
+
+use measure::{Figures, Spread, Used};
+use pubsub::Subscription;
 
 #[path = "../tests/suite/servers.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
 mod servers;
 
 mod generate;
+mod measure;
+mod pubsub;
 
 const CONNECTIONS: u64 = 64;
+const PAIRS: usize = 3;
+const SUBSCRIPTION: &str = "projects/acme-prod/subscriptions/bench";
 
 fn main() {
     let messages: u64 = std::env::var("BENCH_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(50_000);
@@ -29,185 +42,313 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let peds = folder.path().join("peds.yaml");
     std::fs::write(&peds, generate::peds()).expect("written");
+    let bench = Bench { folder: folder.path(), peds, messages };
+    let mut figures = Figures::default();
     runtime.block_on(async {
-        drain(messages, folder.path(), &peds).await;
-        push(messages / 2, folder.path(), &peds).await;
-        alone(folder.path(), &peds).await;
+        bench.drain(&mut figures).await;
+        bench.is_durable_first().await;
+        bench.push(2, "push_2kb", &mut figures).await;
+        bench.push(7, "push_7kb", &mut figures).await;
+        bench.alone(&mut figures).await;
+        bench.cold_start(&mut figures).await;
     });
+    figures.write("subscriber");
 }
 
-fn pedwatch(folder: &Path, name: &str, peds: &Path) -> (Command, u16) {
-    let store = format!("sqlite:{}", folder.join(name).display());
+struct Bench<'f> {
+    folder: &'f Path,
+    peds: PathBuf,
+    messages: u64,
+}
+
+/// The program at work.
+struct Running {
+    child: Child,
+    metrics: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Whether it has ended by itself or not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn used(&self) -> Used {
+        Used::by(self.child.id())
+    }
+
+    /// How many messages it has answered for.
+    async fn handled(&self) -> u64 {
+        let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{}/metrics", self.metrics)).await else { return 0 };
+        let text = answer.text().await.unwrap_or_default();
+        let counted = text.lines().filter(|line| line.starts_with("pedwatch_messages_total{"));
+        counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    }
+}
+
+impl Bench<'_> {
+    /// Only acknowledging, and `pull`, in turn.
+    async fn drain(&self, figures: &mut Figures) {
+        let messages: Vec<Bytes> = (0..self.messages).map(|number| generate::entry(number, 2 << 10).into()).collect();
+        println!("{} messages of 2 KB; half are writes, half failed calls", messages.len());
+        let rate = |time: Duration| messages.len() as f64 / time.as_secs_f64();
+        let (mut alone, mut pulled, mut ratios, mut cpus, mut peaks) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for pair in 0..PAIRS {
+            let of_limit = rate(acknowledge_only(&messages).await);
+            let subscription = Subscription::new(messages.clone(), |_| ());
+            let store = self.folder.join(format!("{pair}-pull.db"));
+            register(&store, &self.peds);
+            let running = pull(&store, &subscription).await;
+            while subscription.deliveries() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let begun = Instant::now();
+            while running.handled().await < self.messages {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let of_ours = rate(begun.elapsed());
+            alone.push(of_limit);
+            pulled.push(of_ours);
+            ratios.push(of_ours / of_limit);
+            cpus.push(running.used().cpu.as_secs_f64() * 1e6 / self.messages as f64);
+            peaks.push(running.used().peak_mb);
+            wait_for(|| subscription.acknowledged() == messages.len()).await;
+        }
+        let (alone, pulled, cpu) = (Spread::of(alone), Spread::of(pulled), Spread::of(cpus));
+        println!("acknowledging alone, messages/s:       {alone}");
+        println!("pedwatch pull into SQLite, messages/s: {pulled}; {:.0} MB at most", Spread::of(peaks.clone()).most);
+        println!("  ratio: {}; CPU a message, µs: {cpu}", Spread::of(ratios.iter().copied()));
+        figures.keep("acknowledged_per_s", alone.median);
+        figures.keep("pulled_per_s", pulled.median);
+        figures.keep("pulled_ratio", Spread::of(ratios).median);
+        figures.keep("pull_cpu_us", cpu.median);
+        figures.keep("pull_peak_mb", Spread::of(peaks).most);
+    }
+
+    /// Each write is looked for in the store, by another connection, when its acknowledgement comes and before it counts.
+    async fn is_durable_first(&self) {
+        const MESSAGES: u64 = 5_000;
+        let store = self.folder.join("durable.db");
+        let missing = Arc::new(Mutex::new(Vec::new()));
+        let hear = {
+            let (store, missing) = (store.clone(), Arc::clone(&missing));
+            move |numbers: &[usize]| {
+                let database = rusqlite::Connection::open(&store).expect("opened");
+                let mut row = database.prepare("SELECT 1 FROM replica_events WHERE insert_id = ?").expect("asked");
+                // Every other entry is a write.
+                let writes = numbers.iter().filter(|number| *number % 2 == 0);
+                let lost = writes.filter(|number| !row.exists([format!("{number:016x}")]).expect("answered"));
+                missing.lock().expect("whole").extend(lost.copied());
+            }
+        };
+        register(&store, &self.peds);
+        // Rows are looked up by what has no index otherwise.
+        let database = rusqlite::Connection::open(&store).expect("opened");
+        database.execute_batch("CREATE INDEX by_insert_id ON replica_events (insert_id)").expect("made");
+        drop(database);
+        let messages = (0..MESSAGES).map(|number| generate::entry(number, 2 << 10).into()).collect();
+        let subscription = Subscription::new(messages, hear);
+        let running = pull(&store, &subscription).await;
+        wait_for(|| subscription.acknowledged() == MESSAGES as usize).await;
+        drop(running);
+        let missing = missing.lock().expect("whole");
+        assert!(missing.is_empty(), "acknowledged before they were stored: {missing:?}");
+        println!("{MESSAGES} acknowledgements, each behind its row");
+    }
+
+    async fn push(&self, size_kb: usize, name: &'static str, figures: &mut Figures) {
+        let (running, url) = self.serve(&format!("{name}.db")).await;
+        let messages = self.messages / 2;
+        let bodies: Arc<[Bytes]> = (0..messages).map(|number| body(number, size_kb << 10)).collect();
+        let next = Arc::new(AtomicU64::new(0));
+        let (begun, before) = (Instant::now(), running.used());
+        let connections = (0..CONNECTIONS).map(|_| {
+            let (url, next, bodies) = (Arc::clone(&url), Arc::clone(&next), Arc::clone(&bodies));
+            tokio::spawn(async move {
+                let http = reqwest::Client::new();
+                let mut took = Vec::new();
+                while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    took.push(post(&http, &url, body.clone()).await.as_secs_f64() * 1e3);
+                }
+                took
+            })
+        });
+        let mut took: Vec<f64> = Vec::new();
+        for connection in connections.collect::<Vec<_>>() {
+            took.extend(connection.await.expect("joined"));
+        }
+        let rate = messages as f64 / begun.elapsed().as_secs_f64();
+        let used = running.used();
+        let cpu = (used.cpu - before.cpu).as_secs_f64() * 1e6 / messages as f64;
+        took.sort_unstable_by(f64::total_cmp);
+        let at = |part: usize| took.get(took.len() * part / 100).copied().expect("some");
+        println!(
+            "pedwatch serve into SQLite, {size_kb} KB, {CONNECTIONS} connections: {rate:.0} requests/s, median {:.1} ms, \
+             p99 {:.1} ms, CPU a message {cpu:.0} µs, {:.0} MB at most",
+            at(50),
+            at(99),
+            used.peak_mb
+        );
+        let (per_s, p99, cpu_us) = match size_kb {
+            2 => ("push_2kb_per_s", "push_2kb_p99_ms", "push_2kb_cpu_us"),
+            _ => ("push_7kb_per_s", "push_7kb_p99_ms", "push_7kb_cpu_us"),
+        };
+        figures.keep(per_s, rate);
+        figures.keep(p99, at(99));
+        figures.keep(cpu_us, cpu);
+        figures.keep("push_peak_mb", used.peak_mb);
+    }
+
+    async fn serve(&self, store: &str) -> (Running, Arc<str>) {
+        let port = servers::free_address().port();
+        let environment = [("PORT", port.to_string()), ("PEDWATCH_PUSH__AUTH", "platform".to_owned())];
+        let store = self.folder.join(store);
+        register(&store, &self.peds);
+        let running = run(&store, &["serve"], &environment);
+        while reqwest::get(format!("http://127.0.0.1:{port}/livez")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (running, format!("http://127.0.0.1:{port}/pubsub/push").into())
+    }
+
+    /// Pushes of writes, one after the other, and in turn with each a commit of one row into a database beside.
+    async fn alone(&self, figures: &mut Figures) {
+        const PUSHES: u64 = 1_000;
+        let (running, url) = self.serve("alone.db").await;
+        let bare = rusqlite::Connection::open(self.folder.join("bare.db")).expect("opened");
+        bare.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (id PRIMARY KEY, row)",
+        )
+        .expect("made");
+        let row = "x".repeat(500);
+        let http = reqwest::Client::new();
+        let (mut pushes, mut commits) = (Vec::new(), Vec::new());
+        for number in 0..PUSHES {
+            // Every other entry is a write.
+            pushes.push(post(&http, &url, body(number * 2, 2 << 10)).await.as_secs_f64() * 1e3);
+            let begun = Instant::now();
+            bare.execute("INSERT INTO rows VALUES (?, ?)", (number.to_string(), &row)).expect("committed");
+            commits.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        drop(running);
+        let (push, commit) = (Spread::of(pushes).median, Spread::of(commits).median);
+        println!(
+            "one push at a time: median {push:.2} ms; a bare commit of one row: {commit:.2} ms; ratio {:.2}",
+            push / commit
+        );
+        figures.keep("alone_ms", push);
+        figures.keep("commit_ms", commit);
+        figures.keep("alone_ratio", push / commit);
+    }
+
+    /// From the start of the process to the first message that is durable.
+    async fn cold_start(&self, figures: &mut Figures) {
+        const VERSIONS: u64 = 10_000;
+        const STARTS: u64 = 9;
+        let (store, peds) = (self.folder.join("start.db"), self.folder.join("many.yaml"));
+        std::fs::write(&peds, generate::peds_of(VERSIONS)).expect("written");
+        register(&store, &peds);
+        let mut times = Vec::new();
+        let mut idle_mb = 0.0;
+        for number in 0..STARTS {
+            let port = servers::free_address().port();
+            let body = body(2 * number, 2 << 10);
+            let begun = Instant::now();
+            let environment = [("PORT", port.to_string()), ("PEDWATCH_PUSH__AUTH", "platform".to_owned())];
+            let running = run(&store, &["serve"], &environment);
+            while post_bare(port, &body) != Some(true) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            idle_mb = running.used().now_mb;
+        }
+        let binary_mb = std::fs::metadata(env!("CARGO_BIN_EXE_pedwatch")).expect("a file").len() as f64 / 1e6;
+        let start = Spread::of(times);
+        println!(
+            "from the start to the first 204 with {VERSIONS} versions, ms: {start}; idle {idle_mb:.0} MB; the binary has \
+             {binary_mb:.1} MB"
+        );
+        figures.keep("start_ms", start.median);
+        figures.keep("idle_mb", idle_mb);
+        figures.keep("binary_mb", binary_mb);
+    }
+}
+
+/// Registers PEDs in a store of its own.
+fn register(store: &Path, peds: &Path) {
     let register = Command::new(env!("CARGO_BIN_EXE_pedwatch"))
-        .args([
-            "ped",
-            "register",
-            "--updated-by=bench",
-            "--reason=bench",
-            "--effective-at=2020-01-01",
-            "--store",
-            &store,
-        ])
+        .args(["ped", "register", "--updated-by=bench", "--reason=bench", "--effective-at=2020-01-01"])
+        .args(["--store", &format!("sqlite:{}", store.display())])
         .arg(peds)
         .stdout(Stdio::null())
         .status();
     assert!(register.expect("started").success());
-    let metrics = servers::free_address().port();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pedwatch"));
-    command.env("PEDWATCH_STORE__URL", store).env("PEDWATCH_CONSUMER__METRICS_PORT", metrics.to_string());
-    command.env(generate::PIPELINE.0, generate::PIPELINE.1);
-    command.env("RUST_LOG", "error").stdout(Stdio::null());
-    (command, metrics)
 }
 
-async fn drain(messages: u64, folder: &Path, peds: &Path) {
-    let emulator = servers::pubsub();
-    let http = reqwest::Client::new();
-    let call = async |method: &str, path: &str, body: Json| {
-        let request = http.request(method.parse().expect("a method"), format!("http://{emulator}/v1/{path}"));
-        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await;
-        assert!(answer.expect("the emulator").status().is_success(), "{path}");
-    };
-    let topic = "projects/acme-prod/topics/bench";
-    let subscription = |name: &str| format!("projects/acme-prod/subscriptions/{name}");
-    call("PUT", topic, json!({})).await;
-    for name in ["bench-ack", "bench-pull"] {
-        call("PUT", &subscription(name), json!({"topic": topic, "ackDeadlineSeconds": 600})).await;
-    }
-    for from in (0..messages).step_by(500) {
-        let message = |number| json!({"data": STANDARD.encode(generate::entry(number, 2 << 10))});
-        let batch: Vec<Json> = (from..messages.min(from + 500)).map(message).collect();
-        call("POST", &format!("{topic}:publish"), json!({"messages": batch})).await;
-    }
-    println!("{messages} messages of 2 KB; half are writes, half failed calls");
+/// Starts the program.
+fn run(store: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Running {
+    let metrics = servers::free_address().port();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pedwatch"));
+    command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+    command.env("PEDWATCH_STORE__URL", format!("sqlite:{}", store.display()));
+    command.env("PEDWATCH_CONSUMER__METRICS_PORT", metrics.to_string());
+    command.env(generate::PIPELINE.0, generate::PIPELINE.1);
+    command.env("RUST_LOG", "error").stdout(Stdio::null());
+    Running { child: command.spawn().expect("started"), metrics }
+}
 
-    let begun = Instant::now();
-    let subscriber = Subscriber::builder().with_endpoint(format!("http://{emulator}"));
+async fn pull(store: &Path, subscription: &Arc<Subscription>) -> Running {
+    let address = subscription.serve().await;
+    run(store, &["pull", "--subscription", SUBSCRIPTION], &[("PUBSUB_EMULATOR_HOST", address.to_string())])
+}
+
+/// Posts once, on a connection of its own; `None` while nobody listens.
+fn post_bare(port: u16, body: &[u8]) -> Option<bool> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let head = format!(
+        "POST /pubsub/push HTTP/1.1\r\nhost: bench\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    connection.write_all(&[head.as_bytes(), body].concat()).ok()?;
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).ok()?;
+    Some(answer.ends_with(b"204"))
+}
+
+/// A consumer that does nothing else.
+async fn acknowledge_only(messages: &[Bytes]) -> Duration {
+    let subscription = Subscription::new(messages.to_vec(), |_| ());
+    let subscriber = Subscriber::builder().with_endpoint(format!("http://{}", subscription.serve().await));
     let subscriber = subscriber.with_credentials(anonymous::Builder::new().build()).build().await.expect("a client");
-    let mut stream = subscriber.subscribe(subscription("bench-ack")).set_max_outstanding_messages(1_000).build();
-    for _ in 0..messages {
+    let mut stream = subscriber.subscribe(SUBSCRIPTION).set_max_outstanding_messages(1_000).build();
+    let begun = Instant::now();
+    for _ in messages {
         let (_, handler) = stream.next().await.expect("a message").expect("a message");
         handler.ack();
     }
-    let acknowledged = begun.elapsed();
-    drop(stream);
+    begun.elapsed()
+}
 
-    let (mut command, metrics) = pedwatch(folder, "pull.db", peds);
-    command.args(["pull", "--subscription", &subscription("bench-pull")]);
-    command.env("PUBSUB_EMULATOR_HOST", emulator.to_string());
-    let begun = Instant::now();
-    let mut child = command.spawn().expect("started");
-    while handled(metrics).await < messages {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+async fn wait_for(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let pulled = begun.elapsed();
-    let rate = |time: Duration| messages as f64 / time.as_secs_f64();
-    println!("acknowledging alone:       {:7.0} messages/s", rate(acknowledged));
-    println!("pedwatch pull into SQLite: {:7.0} messages/s, peak memory {} MB", rate(pulled), peak_mb(&child));
-    println!("ratio:                     {:7.2}", acknowledged.as_secs_f64() / pulled.as_secs_f64());
-    end(&mut child);
 }
 
-/// How many messages it has answered for.
-async fn handled(metrics: u16) -> u64 {
-    let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{metrics}/metrics")).await else { return 0 };
-    let text = answer.text().await.unwrap_or_default();
-    let counted = text.lines().filter(|line| line.starts_with("pedwatch_messages_total{"));
-    counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+/// What Pub/Sub posts.
+fn body(number: u64, size_bytes: usize) -> Bytes {
+    let data = STANDARD.encode(generate::entry(number, size_bytes));
+    json!({"message": {"data": data, "messageId": number.to_string()}, "subscription": SUBSCRIPTION}).to_string().into()
 }
 
-async fn push(messages: u64, folder: &Path, peds: &Path) {
-    let (mut child, url) = serve(folder, "push.db", peds).await;
-    let next = Arc::new(AtomicU64::new(0));
-    let begun = Instant::now();
-    let connections = (0..CONNECTIONS).map(|_| {
-        let (url, next) = (Arc::clone(&url), Arc::clone(&next));
-        tokio::spawn(async move {
-            let http = reqwest::Client::new();
-            let mut took = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= messages {
-                    return took;
-                }
-                took.push(post(&http, &url, number).await);
-            }
-        })
-    });
-    let mut took: Vec<Duration> = Vec::new();
-    for connection in connections.collect::<Vec<_>>() {
-        took.extend(connection.await.expect("joined"));
-    }
-    let elapsed = begun.elapsed();
-    took.sort_unstable();
-    let at = |part: usize| took.get(took.len() * part / 100).expect("some").as_millis();
-    println!(
-        "pedwatch serve into SQLite, {CONNECTIONS} connections: {:.0} requests/s, median {} ms, p99 {} ms, peak memory {} MB",
-        messages as f64 / elapsed.as_secs_f64(),
-        at(50),
-        at(99),
-        peak_mb(&child)
-    );
-    end(&mut child);
-}
-
-async fn serve(folder: &Path, name: &str, peds: &Path) -> (Child, Arc<str>) {
-    let (mut command, _) = pedwatch(folder, name, peds);
-    let port = servers::free_address().port();
-    command.arg("serve").env("PORT", port.to_string()).env("PEDWATCH_PUSH__AUTH", "platform");
-    let child = command.spawn().expect("started");
-    while reqwest::get(format!("http://127.0.0.1:{port}/livez")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    (child, format!("http://127.0.0.1:{port}/pubsub/push").into())
-}
-
-async fn post(http: &reqwest::Client, url: &str, number: u64) -> Duration {
-    let data = STANDARD.encode(generate::entry(number, 2 << 10));
-    let body = json!({"message": {"data": data, "messageId": number.to_string()}, "subscription": "s"});
+async fn post(http: &reqwest::Client, url: &str, body: Bytes) -> Duration {
     let sent = Instant::now();
-    let answer = http.post(url).body(body.to_string()).send().await.expect("an answer");
+    let answer = http.post(url).body(body).send().await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 204);
     sent.elapsed()
-}
-
-/// Pushes of writes, one after the other, and in turn with each a commit of one row into a database beside.
-async fn alone(folder: &Path, peds: &Path) {
-    const PUSHES: u64 = 1_000;
-    let (mut child, url) = serve(folder, "alone.db", peds).await;
-    let bare = rusqlite::Connection::open(folder.join("bare.db")).expect("opened");
-    bare.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (id PRIMARY KEY, row)")
-        .expect("made");
-    let row = "x".repeat(500);
-    let http = reqwest::Client::new();
-    let (mut pushes, mut commits) = (Vec::new(), Vec::new());
-    for number in 0..PUSHES {
-        // Every other entry is a write.
-        pushes.push(post(&http, &url, number * 2).await);
-        let begun = Instant::now();
-        bare.execute("INSERT INTO rows VALUES (?, ?)", (number.to_string(), &row)).expect("committed");
-        commits.push(begun.elapsed());
-    }
-    let median = |mut took: Vec<Duration>| {
-        took.sort_unstable();
-        took.get(took.len() / 2).copied().expect("some").as_secs_f64() * 1e3
-    };
-    let (push, commit) = (median(pushes), median(commits));
-    println!(
-        "one push at a time: median {push:.2} ms; a bare commit of one row: {commit:.2} ms; ratio {:.2}",
-        push / commit
-    );
-    end(&mut child);
-}
-
-fn end(child: &mut Child) {
-    child.kill().expect("killed");
-    child.wait().expect("ended");
-}
-
-/// As Linux tells it.
-fn peak_mb(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1_000
 }

@@ -17,14 +17,23 @@ pub(crate) fn deployment(number: u64) -> (String, String) {
 /// A PED for each of them: with the platform's most, so that most writes are within their limits, as in reality.
 #[allow(dead_code, reason = "only one of the benches replays")]
 pub(crate) fn peds() -> String {
+    peds_of(DEPLOYMENTS)
+}
+
+/// So many, the first of which are theirs.
+#[allow(dead_code, reason = "only one of the benches registers more")]
+pub(crate) fn peds_of(count: u64) -> String {
     let ped = |number| {
-        let (namespace, name) = deployment(number);
+        let (namespace, mut name) = deployment(number);
+        if number >= DEPLOYMENTS {
+            name.push_str(&format!("-{number}"));
+        }
         format!(
             "---\napiVersion: pedwatch/v1\nkind: Ped\nmetadata: {{namespace: {namespace}, deployment: {name}, owner: {namespace}}}\n\
              spec: {{maxReplicas: 8}}\n"
         )
     };
-    (0..DEPLOYMENTS).map(ped).collect()
+    (0..count).map(ped).collect()
 }
 
 /// One entry (without the end of line) of about `size_bytes`, by number: another Deployment, time and id each.
@@ -33,6 +42,15 @@ pub(crate) fn entry(number: u64, size_bytes: usize) -> Vec<u8> {
     let one_more = entry_with(number, 1).to_string().len() - bare.len();
     let variables = size_bytes.saturating_sub(bare.len()) / one_more;
     entry_with(number, variables).to_string().into_bytes()
+}
+
+/// As [`entry`], and each over its limit by somebody who goes past the pipeline.
+#[allow(dead_code, reason = "only one of the benches alarms")]
+pub(crate) fn alarming(number: u64, size_bytes: usize) -> Vec<u8> {
+    // Of the entries, every tenth is a person's that succeeds.
+    let text = String::from_utf8(entry(10 * number, size_bytes)).expect("text");
+    let replicas = format!("\"replicas\":{}", 2 + 10 * number % 7);
+    text.replace(&replicas, &format!("\"replicas\":{}", 20 + number % 7)).into_bytes()
 }
 
 fn entry_with(number: u64, variables: usize) -> Json {
