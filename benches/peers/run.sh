@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 export PEDWATCH_ACTORS__PIPELINE=deployer@acme-prod.iam.gserviceaccount.com
 trap 'rm -rf "$folder"' EXIT
 for pair in 1 2 3; do
-  "$home/target/peers/bin/python" "$home/benches/peers/duckdb.py" "$input"
+  "$home/target/peers/bin/python" "$home/benches/peers/bare_rows.py" "$input"
   # GNU's own time would be one more thing to install.
   "$home/target/peers/bin/python" - "$pedwatch" "$folder/$pair.db" "$(dirname "$input")/peds.yaml" "$input" <<'PYTHON'
 import json, resource, subprocess, sys, time
