@@ -37,7 +37,7 @@ fn main() {
     let mut figures = Figures::default();
     bench.compare(&mut figures);
     bench.whole(&mut figures);
-    bench.into_large(rows, &mut figures);
+    bench.append_to_large(rows, &mut figures);
     bench.alarms(size_mb << 18, &mut figures);
     figures.write("replay");
 }
@@ -102,7 +102,7 @@ impl<'f> Bench<'f> {
     }
 
     /// The rate into a store with so many rows, of the rate into an empty one.
-    fn into_large(&self, rows: u64, figures: &mut Figures) {
+    fn append_to_large(&self, rows: u64, figures: &mut Figures) {
         let large = self.store("large.db");
         self.ingest(&self.input, self.entries, &large);
         grow(&large, rows);

@@ -170,7 +170,7 @@ pub fn read_side_by_side(files: &[PathBuf], take: &(impl Fn(Chunk) -> bool + Syn
     };
     std::thread::scope(|scope| {
         for _ in 1..files.len().min(READERS) {
-            scope.spawn(&read);
+            scope.spawn(read);
         }
         read();
     });
