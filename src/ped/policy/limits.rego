@@ -26,9 +26,12 @@ deployment := subject.metadata.name {
   of_deployment
 }
 
-deployment := target.name {
+deployment := subject.spec.scaleTargetRef.name {
   is_hpa
-  target := subject.spec.scaleTargetRef
+  finds_deployment(subject.spec.scaleTargetRef)
+}
+
+finds_deployment(target) {
   startswith(target.apiVersion, "apps/")
   {"Deployment", "deployment"}[target.kind]
 }
@@ -47,7 +50,7 @@ before := input.review.oldObject.spec.maxReplicas {
   is_hpa
   old := input.review.oldObject.spec.scaleTargetRef
   old.name == subject.spec.scaleTargetRef.name
-  old.kind == subject.spec.scaleTargetRef.kind
+  finds_deployment(old)
 }
 
 before := input.review.oldObject.spec.replicas {
