@@ -21,5 +21,5 @@ mod step;
 pub use document::{Acknowledged, Deployment, Document, Incident, Told};
 pub use hpa::{Hpa, HpaStanding, Turn};
 pub use known::{Known, Standing};
-pub use order::{Place, Says, Sighting, State, is_newer};
+pub use order::{Place, Says, Sighting, State};
 pub use step::{Context, Ended, Input, Kind, Reason, Settings, Silence, Step};

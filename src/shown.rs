@@ -14,7 +14,7 @@ pub struct Shown<T>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct Lines<T>(pub T);
 
-/// JSON, one value or more: what has no shape stays in its strings, as `\uXXXX`. It is the same JSON.
+/// JSON, one value or more: what has no shape stays in its strings, as an escape of four digits. It is the same JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 

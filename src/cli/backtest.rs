@@ -10,8 +10,9 @@ use chrono::{DateTime, Duration, Utc};
 use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
+use super::peds::{PedPath, peds_to_register};
 use super::table::{Column, Screen, Table};
-use super::{Access, PedPath, RowsFormat, Usage, check_span, parse_time, peds_to_register, report, require_store};
+use super::{Access, RowsFormat, Usage, check_span, parse_time, report, require_store};
 use crate::backtest::{Outcome, RULES};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;

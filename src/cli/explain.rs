@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
+use super::peds::{PedPath, peds_to_register, stdin_once};
 use super::table::Screen;
-use super::{Access, PedPath, open_store, peds_to_register, report, stdin_once};
+use super::{Access, open_store, report};
 use crate::audit::{Asked, DecodeError, Decoded, Ignored, ObjectKind, ObjectState, Outcome, Write};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;

@@ -12,8 +12,9 @@ use faults::FaultFormat;
 
 use super::asked::parse_cluster;
 use super::ledger::{limits_turned, open_noting};
+use super::peds::{read_peds, stdin_once};
 use super::table::{Column, Screen, Table};
-use super::{Access, RowsFormat, Usage, parse_effect, parse_told, read_peds, report, require_store, stdin_once};
+use super::{Access, RowsFormat, Usage, parse_effect, parse_told, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::names::Named;

@@ -14,9 +14,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cost::Costing;
 use super::ledger::{no_ledger, open_noting};
+use super::peds::{PedPath, peds_to_register, stdin_once};
 use super::snapshot::SnapshotFile;
 use super::table::Screen;
-use super::{Access, Format, PedPath, Usage, hint, open_store, peds_to_register, report, stdin_once};
+use super::{Access, Format, Usage, hint, open_store, report};
 use crate::audit::Ignored;
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;

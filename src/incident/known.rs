@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::order::{Place, Says, Sighting, State, is_newer};
+use super::order::{Place, Says, Shown, Sighting, State, is_newer};
 
 /// An answer that shows the object so long after an end refutes it: single calls are cut off at 34 s.
 const REFUTES_AFTER: Duration = Duration::seconds(60);
@@ -44,7 +44,7 @@ impl Standing {
 /// the last can only be told of the newest of each.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Newest {
-    versioned: Option<State>,
+    versioned: Shown,
     unversioned: Option<State>,
     /// The last conclusion that the object is gone.
     end: Option<State>,
@@ -54,27 +54,20 @@ struct Newest {
 
 impl Newest {
     fn see(&mut self, state: &State) {
+        let is_end = matches!(state.says, Says::Gone | Says::MayBeGone);
         let slot = match state.says {
             Says::Nothing => return,
             Says::Gone => &mut self.end,
             Says::MayBeGone => &mut self.doubt,
-            Says::Number(_) | Says::Unknown if state.place.version.is_some() => &mut self.versioned,
+            Says::Number(_) | Says::Unknown if state.place.version.is_some() => return self.versioned.see(state),
             Says::Number(_) | Says::Unknown => &mut self.unversioned,
         };
-        let is_end = matches!(state.says, Says::Gone | Says::MayBeGone);
         let is_later = |known: &State| match is_end {
             true => state.place.time > known.place.time,
             false => is_newer(state, known),
         };
-        // Who wrote it may show no generation, and another answer of the same version may: by that, dry runs are told.
-        let is_same = |known: &&State| known.place.version == state.place.version && known.says == state.says;
-        let generation = slot.as_ref().filter(is_same).and_then(|known| known.place.generation);
-        let is_shown = slot.as_ref().is_some_and(|known| is_same(&known));
         if slot.as_ref().is_none_or(is_later) {
             *slot = Some(state.clone());
-        }
-        if let Some(kept) = slot.as_mut().filter(|_| is_shown) {
-            kept.place.generation = kept.place.generation.or(generation).or(state.place.generation);
         }
     }
 }
@@ -189,15 +182,14 @@ impl Known {
     /// The newest state: the object's end, or the last of what asks for a number.
     pub fn newest(&self) -> Option<&State> {
         let [life, unnamed] = self.present();
-        let later = |slot: fn(&Newest) -> &Option<State>| {
+        let later = |slot: fn(&Newest) -> Option<&State>| {
             let from = self.begun_at();
-            let unnamed = unnamed.and_then(|newest| slot(newest).as_ref());
+            let unnamed = unnamed.and_then(slot);
             let unnamed = unnamed.filter(|state| from.is_none_or(|from| state.place.time >= from));
-            let named = life.and_then(|newest| slot(newest).as_ref());
-            last([named, unnamed])
+            last([life.and_then(slot), unnamed])
         };
-        let end = later(|newest| &newest.end).filter(|end| self.stands(end));
-        end.or_else(|| last([later(|newest| &newest.versioned), later(|newest| &newest.unversioned)]))
+        let end = later(|newest| newest.end.as_ref()).filter(|end| self.stands(end));
+        end.or_else(|| last([later(|newest| newest.versioned.stored()), later(|newest| newest.unversioned.as_ref())]))
     }
 
     /// What it asks for now, given when what it was in ended (its namespace, its cluster); `None` where that is not known,

@@ -92,27 +92,74 @@ impl State {
 }
 
 /// Whether one state is newer than another of the same life. The version decides; where one shows none, the clock does.
-pub fn is_newer(state: &State, other: &State) -> bool {
+pub(super) fn is_newer(state: &State, other: &State) -> bool {
     let (place, other_place) = (&state.place, &other.place);
     match (place.version_key(), other_place.version_key()) {
         (Some(version), Some(other_version)) => match version.cmp(&other_version) {
-            Ordering::Equal => is_rather(state, other),
+            Ordering::Equal => stored(&[state, other]).is_some_and(|stored| std::ptr::eq(stored, state)),
             order => order.is_gt(),
         },
         _ => place.moment() > other_place.moment(),
     }
 }
 
-/// Whether of two states with one version this one is what was stored, by the one who stored it. A dry run answers the
-/// present version with the next generation and the numbers that would have been.
-fn is_rather(state: &State, other: &State) -> bool {
-    let by_claim = || (state.claim(), state.place.moment()) < (other.claim(), other.place.moment());
-    let differs = matches!((state.says, other.says), (Says::Number(one), Says::Number(two)) if one != two);
-    match (state.place.generation, other.place.generation) {
-        (Some(generation), Some(other)) if generation != other => generation < other,
-        (Some(_), Some(_)) => by_claim(),
-        _ if differs => state.place.moment() < other.place.moment(),
-        _ => by_claim(),
+/// Of the states that show one version, what was stored, by the one who stored it. A dry run answers the present version
+/// with the next generation and the numbers that would have been: what shows a higher generation than another is none. A
+/// Scale shows no generation; of those that are left, the first to show a number tells it.
+fn stored<'s>(states: &[&'s State]) -> Option<&'s State> {
+    let generation = |state: &State| state.place.generation;
+    let lowest = states.iter().filter_map(|state| generation(state)).min();
+    let left = || states.iter().copied().filter(|state| generation(state).is_none_or(|shown| Some(shown) == lowest));
+    let number = |state: &State| matches!(state.says, Says::Number(_)).then_some(state.says);
+    let first = left().filter(|state| number(state).is_some()).min_by_key(|state| state.place.moment());
+    let agrees = |state: &State| {
+        let is_told = |first: &State| generation(state).is_some() && generation(first).is_some();
+        first.is_none_or(|first| number(state).is_none_or(|says| says == first.says || is_told(first)))
+    };
+    left().filter(|state| agrees(state)).min_by_key(|state| (state.claim(), state.place.moment()))
+}
+
+/// What shows the newest version of a life: which of it was stored can only be told of all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Shown(Vec<State>);
+
+impl Shown {
+    /// Dry runs of one version, each with a number of its own: more are hardly written, and must not fill a document.
+    const MOST: usize = 16;
+
+    /// Takes in a state that shows a version.
+    pub(super) fn see(&mut self, state: &State) {
+        let known = self.0.first().map(|known| known.place.version_key().cmp(&state.place.version_key()));
+        match known {
+            Some(Ordering::Greater) => return,
+            Some(Ordering::Less) => self.0.clear(),
+            Some(Ordering::Equal) | None => {}
+        }
+        if self.0.iter().any(|known| known.place.event_id == state.place.event_id && known.says == state.says) {
+            return;
+        }
+        self.0.push(state.clone());
+        self.0.sort_by(|one, other| one.place.moment().cmp(&other.place.moment()));
+        self.forget();
+    }
+
+    /// What was stored, by the one who stored it.
+    pub(super) fn stored(&self) -> Option<&State> {
+        stored(&self.0.iter().collect::<Vec<_>>())
+    }
+
+    /// Keeps, of those that say the same, the first and the one that may have stored it.
+    fn forget(&mut self) {
+        let is_kept = |state: &State| {
+            let same = || {
+                self.0.iter().filter(|other| other.says == state.says && other.place.generation == state.place.generation)
+            };
+            let is = |other: Option<&State>| other.is_some_and(|other| std::ptr::eq(other, state));
+            is(same().next()) || is(same().min_by_key(|other| other.claim()))
+        };
+        let kept: Vec<State> = self.0.iter().filter(|state| is_kept(state)).take(Self::MOST).cloned().collect();
+        self.0 = kept;
     }
 }
 

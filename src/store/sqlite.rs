@@ -1,7 +1,5 @@
 //! The embedded store: one SQLite file in WAL mode, or memory.
 
-use std::collections::BTreeMap;
-use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -9,22 +7,23 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{
-    CachedStatement, Connection, ErrorCode, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior,
-    params_from_iter,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior};
 use tokio::sync::mpsc::Sender;
 
 use super::query::{self, Query, Rows, Value};
-use super::row::{Cell, Record, Row};
-use super::{Appended, Store, StoreError, Written, schema};
+use super::row::{Cell, Record};
+use super::{Appended, Store, StoreError, Written};
 use crate::id;
 use crate::notify::ledger::{Change, FileId, LedgerError};
-use file::DatabaseFile;
+use append::append_all;
+use file::{DatabaseFile, number};
+use migrate::{migrate, refuse_foreign};
 use steps::Steps;
 
+mod append;
 mod file;
 mod ledger;
+mod migrate;
 mod steps;
 
 /// How long a writer waits for another process to finish. A commit takes a few milliseconds; a replay's batch at most some
@@ -43,9 +42,6 @@ const CHECKPOINT_PAGES: u32 = 8_192;
 
 /// Statements that a connection keeps prepared: one for each table, each change of the ledger, and what a writer asks between.
 const STATEMENTS: usize = 64;
-
-/// Tells our files from others: "PEDW". Those of the first release have none.
-const APPLICATION_ID: i64 = 0x5045_4457;
 
 /// An open database.
 #[derive(Debug, Clone)]
@@ -286,237 +282,6 @@ impl Store for Sqlite {
     }
 }
 
-/// Creates what is missing, and lets be null what an older release required. Rows are never dropped, nor changed.
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let furnish = || {
-        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        for table in schema::TABLES.iter() {
-            migrate_table(&transaction, table)?;
-            transaction.execute_batch(&create_index(table))?;
-        }
-        transaction.execute_batch(ledger::TABLES)?;
-        replace_views(&transaction)?;
-        give_number(&transaction)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.commit()
-    };
-    furnish().map_err(|error| store_error(&error))
-}
-
-fn refuse_foreign(connection: &Connection) -> Result<(), StoreError> {
-    match foreign_tables(connection).map_err(|error| store_error(&error))? {
-        None => Ok(()),
-        Some(tables) => Err(StoreError::Permanent(format!(
-            "it is another program's database, with {tables}; expected a new file, or one that pedwatch made"
-        ))),
-    }
-}
-
-/// The tables of a database that is not ours.
-fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let mut tables = connection.prepare("SELECT name FROM sqlite_schema ORDER BY name LIMIT 5")?;
-    let tables: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let is_ours = || connection.prepare("SELECT event_id, cluster_name FROM replica_events").is_ok();
-    let is_fine = application == APPLICATION_ID || application == 0 && (tables.is_empty() || is_ours());
-    Ok((!is_fine).then(|| tables.join(", ")))
-}
-
-/// Makes the views that are not there as this release has them.
-fn replace_views(connection: &Connection) -> rusqlite::Result<()> {
-    let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
-    let made: BTreeMap<String, String> =
-        made.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
-    let view = |name: &str| format!("CREATE VIEW {name} AS {}", schema::SQLITE.fill(&schema::view(name)));
-    let views = schema::VIEWS.map(|(name, _)| (name, view(name)));
-    let is_made = |(name, sql): &(&str, String)| made.get(*name).is_some_and(|made| made == text_of(sql));
-    if !views.iter().all(is_made) {
-        for (name, sql) in &views {
-            connection.execute_batch(&format!("DROP VIEW IF EXISTS {name}; {}", text_of(sql)))?;
-        }
-    }
-    Ok(())
-}
-
-/// A statement as SQLite keeps it.
-fn text_of(sql: &str) -> &str {
-    sql.trim_end().trim_end_matches(';').trim_end()
-}
-
-/// The number of the database, which tells it from every other one.
-fn number(connection: &Connection) -> rusqlite::Result<u32> {
-    let number: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    Ok(u32::try_from(number).unwrap_or_default())
-}
-
-/// Gives a database its number, unless it has one.
-fn give_number(connection: &Connection) -> rusqlite::Result<()> {
-    if file::is_number(number(connection)?) {
-        return Ok(());
-    }
-    connection.pragma_update(None, "user_version", file::new_number())
-}
-
-fn migrate_table(connection: &Connection, table: &schema::Table) -> rusqlite::Result<()> {
-    let name = table.name;
-    let mut known = connection.prepare(&format!("SELECT name, \"notnull\", pk FROM pragma_table_info('{name}')"))?;
-    let known: BTreeMap<String, Known> = known
-        .query_map([], |row| Ok((row.get(0)?, Known { is_required: row.get(1)?, is_key: row.get(2)? })))?
-        .collect::<rusqlite::Result<_>>()?;
-    if known.is_empty() {
-        return connection.execute_batch(&create_table(table, name));
-    }
-    let is_otherwise = |field: &schema::Field| {
-        let is_key = table.properties.key.contains(&field.name);
-        known
-            .get(&field.name)
-            .map_or(is_key, |known| known.is_key != is_key || known.is_required && field.mode == "NULLABLE")
-    };
-    if table.fields.iter().any(is_otherwise) {
-        return rebuild(connection, table, &known);
-    }
-    for field in table.fields.iter().filter(|field| !known.contains_key(&field.name)) {
-        tracing::info!(table = name, column = field.name, "adding a column to the store");
-        connection.execute_batch(&format!("ALTER TABLE {name} ADD COLUMN {}", column_definition(field)))?;
-    }
-    Ok(())
-}
-
-/// A column that is there.
-struct Known {
-    is_required: bool,
-    is_key: bool,
-}
-
-/// SQLite can neither relax a column nor change the key, so the rows move to a new table. The views are made again behind it.
-fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<String, Known>) -> rusqlite::Result<()> {
-    let name = table.name;
-    tracing::info!(
-        table = name,
-        "rebuilding a table of the store: columns of it may be null now, or its key is another"
-    );
-    let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
-    let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let dropped: String = views.iter().map(|view| format!("DROP VIEW {view};")).collect();
-    let kept: Vec<String> =
-        table.fields.iter().filter(|field| known.contains_key(&field.name)).map(|field| quoted(&field.name)).collect();
-    let kept = kept.join(", ");
-    connection.execute_batch(&format!(
-        "{dropped} {create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
-         ALTER TABLE {name}_rebuilt RENAME TO {name};",
-        create = create_table(table, &format!("{name}_rebuilt")),
-    ))
-}
-
-fn create_table(table: &schema::Table, name: &str) -> String {
-    let columns: Vec<String> = table.fields.iter().map(column_definition).collect();
-    let key: Vec<String> = table.properties.key.iter().map(|column| quoted(column)).collect();
-    format!("CREATE TABLE {name} ({}, PRIMARY KEY ({}))", columns.join(", "), key.join(", "))
-}
-
-/// What BigQuery's partitions are for: a question about some time reads that, and not the history.
-fn create_index(schema::Table { name, properties, .. }: &schema::Table) -> String {
-    let column = &properties.partition;
-    format!("CREATE INDEX IF NOT EXISTS {name}_by_{column} ON {name} (`{column}`)")
-}
-
-fn column_definition(field: &schema::Field) -> String {
-    let affinity = if matches!(field.field_type.as_str(), "INTEGER" | "BOOLEAN") { "INTEGER" } else { "TEXT" };
-    let presence = if field.mode == "REQUIRED" { " NOT NULL" } else { "" };
-    format!("{} {affinity}{presence}", quoted(&field.name))
-}
-
-/// As GoogleSQL quotes too; some names are words of SQL.
-fn quoted(column: &str) -> String {
-    format!("`{column}`")
-}
-
-fn append_all(connection: &Connection, records: &[Record]) -> rusqlite::Result<Vec<Appended>> {
-    let mut events = Inserter::new(connection);
-    let mut alerts = Inserter::new(connection);
-    let mut versions = Inserter::new(connection);
-    let mut quarantine = Inserter::new(connection);
-    let mut watermarks = Inserter::new(connection);
-    let mut carried = Inserter::new(connection);
-    let mut closed = Inserter::new(connection);
-    let mut days = Inserter::new(connection);
-    let mut metrics = Inserter::new(connection);
-    let mut snapshots = Inserter::new(connection);
-    let mut bills = Inserter::new(connection);
-    let mut insert = |record: &Record| match record {
-        Record::Event(row) => events.insert(&**row),
-        Record::Alert(row) => alerts.insert(&**row),
-        Record::Version(row) => versions.insert(&**row),
-        Record::Quarantine(row) => quarantine.insert(row),
-        Record::Watermark(row) => watermarks.insert(row),
-        Record::Carried(row) => carried.insert(&**row),
-        Record::Closed(row) => closed.insert(&**row),
-        Record::Day(row) => days.insert(&**row),
-        Record::Metrics(row) => metrics.insert(&**row),
-        Record::Snapshot(row) => snapshots.insert(&**row),
-        Record::Bill(row) => bills.insert(&**row),
-    };
-    let mut outcomes = vec![Appended::Stored; records.len()];
-    for (record, outcome) in in_order_of_ids(records.iter().zip(&mut outcomes)) {
-        *outcome = insert(record)?;
-    }
-    Ok(outcomes)
-}
-
-/// With what there are many of in the order of their ids, and of two with one id the first in front. Ids are hashes: so an
-/// append comes to each page of an index once, and not again when the page has left the cache.
-fn in_order_of_ids<'r, T>(records: impl Iterator<Item = (&'r Record, T)>) -> Vec<(&'r Record, T)> {
-    let mut records: Vec<_> = records.collect();
-    records.sort_by_key(|(record, _)| match record {
-        Record::Event(row) => Some(&row.event_id),
-        Record::Alert(row) => Some(&row.alert_id),
-        _ => None,
-    });
-    records
-}
-
-/// The statement that inserts rows of one type, prepared when the first one comes.
-struct Inserter<'c, R> {
-    connection: &'c Connection,
-    statement: Option<CachedStatement<'c>>,
-    row: PhantomData<R>,
-}
-
-impl<'c, R: Row> Inserter<'c, R> {
-    fn new(connection: &'c Connection) -> Self {
-        Inserter { connection, statement: None, row: PhantomData }
-    }
-
-    /// Inserts one row unless its id is there. A row that breaks a constraint is refused alone.
-    fn insert(&mut self, row: &R) -> rusqlite::Result<Appended> {
-        let statement = match &mut self.statement {
-            Some(statement) => statement,
-            none => none.insert(self.connection.prepare_cached(&insertion::<R>())?),
-        };
-        match statement.execute(params_from_iter(row.cells())) {
-            Ok(_) => Ok(Appended::Stored),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                Ok(Appended::Refused(error.to_string()))
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Whichever row came first stays. A row that breaks another constraint is refused.
-fn insertion<R: Row>() -> String {
-    let columns: Vec<String> = R::COLUMNS.iter().map(|(name, ..)| quoted(name)).collect();
-    let places = vec!["?"; columns.len()].join(", ");
-    let key = schema::table(R::TABLE).map(|table| table.properties.key.as_slice()).unwrap_or_default();
-    let key: Vec<String> = key.iter().map(|column| quoted(column)).collect();
-    format!(
-        "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT ({}) DO NOTHING",
-        R::TABLE,
-        columns.join(", "),
-        key.join(", "),
-    )
-}
-
 fn fetch_all(connection: &Connection, steps: &mut Steps, query: &Query) -> rusqlite::Result<Rows> {
     let mut found = Rows::default();
     let keep = &mut |rows| {
@@ -595,6 +360,7 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema;
     use super::*;
 
     /// A cluster has thousands of Deployments: what is joined by the cluster alone costs their number squared.

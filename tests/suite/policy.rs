@@ -140,13 +140,50 @@ struct Expressions {
     limits: Json,
 }
 
+fn list(json: &Json) -> impl Iterator<Item = &Json> {
+    json.as_array().unwrap_or_else(|| panic!("{json}")).iter()
+}
+
+impl Asked {
+    /// Group and kind of its object.
+    fn group_and_kind(&self) -> (&str, &Json) {
+        let api_version = self.object["apiVersion"].as_str().expect("text");
+        (api_version.split('/').next().expect("a group"), &self.object["kind"])
+    }
+
+    /// Whether an engine of CEL is asked at all.
+    fn is_among(&self, rules: &Json) -> bool {
+        let group = if self.resource == "deployments" { "apps" } else { "autoscaling" };
+        let resource = match self.group_and_kind() {
+            (_, kind) if kind == "Scale" => format!("{}/scale", self.resource),
+            _ => self.resource.to_owned(),
+        };
+        let operation = if self.old.is_null() { "CREATE" } else { "UPDATE" };
+        let holds = |rule: &Json, key: &str, wanted: &str| list(&rule[key]).any(|one| one == wanted);
+        list(rules).any(|rule| {
+            holds(rule, "apiGroups", group)
+                && holds(rule, "resources", &resource)
+                && holds(rule, "operations", operation)
+        })
+    }
+
+    /// Whether Gatekeeper is asked at all, if its webhook is.
+    fn matches(&self, kinds: &Json) -> bool {
+        let (group, kind) = self.group_and_kind();
+        list(kinds)
+            .any(|one| list(&one["apiGroups"]).any(|one| one == group) && list(&one["kinds"]).any(|one| one == kind))
+    }
+}
+
 impl Expressions {
     fn of(documents: &[Json], kind: &str) -> Self {
         let find = |kind: &str| documents.iter().find(|one| one["kind"] == kind).unwrap_or_else(|| panic!("{kind}"));
         let spec = &find(kind)["spec"];
+        let rules = &spec["matchConstraints"]["resourceRules"];
+        assert!(table().iter().all(|asked| asked.is_among(rules)), "{rules}");
         let compiled = |text: &Json| Program::compile(text.as_str().expect("text")).expect("CEL");
         let mut variables = Vec::new();
-        for one in spec["variables"].as_array().expect("a list") {
+        for one in list(&spec["variables"]) {
             // What the engine itself gives.
             if one["name"] != "limits" {
                 variables.push((one["name"].as_str().expect("text").to_owned(), compiled(&one["expression"])));
@@ -209,12 +246,17 @@ fn all_three_hold_the_same_limits() {
             assert_eq!(is_allowed, asked.is_allowed, "{engine}: {}: {message}", asked.why);
             assert!(is_allowed || message.ends_with("; its PED allows 3"), "{message}");
         }
+        assert!(asked.matches(&gatekeeper[1]["spec"]["match"]["kinds"]), "gatekeeper: {}", asked.why);
         let found = violations(&gatekeeper, &asked);
         assert_eq!(found.is_empty(), asked.is_allowed, "gatekeeper: {}: {found:?}", asked.why);
         assert!(found.iter().all(|message| message == &vap.judge(&asked).1), "{found:?}");
         refused += usize::from(!asked.is_allowed);
     }
     assert!(refused >= 8);
+    // Of what else can be scaled Gatekeeper hears too.
+    let (object, old) = (scale("orders-api", Some(9)), scale("orders-api", Some(3)));
+    let other = Asked { why: "a StatefulSet", resource: "statefulsets", object, old, is_allowed: true };
+    assert_eq!(violations(&gatekeeper, &other), [""; 0]);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use chrono::Utc;
 use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
+use super::super::peds::{is_yaml, read_peds};
 use super::super::table::{Column, Screen, Table};
-use super::super::{Access, is_yaml, read_peds, report, require_store};
+use super::super::{Access, report, require_store};
 use super::faults::FaultFormat;
 use super::valid;
 use crate::billing::{Price, Prices, Replicas, fee};

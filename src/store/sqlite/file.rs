@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rusqlite::Connection;
+
 use crate::store::StoreError;
 
 /// What tells one file from another under the same name.
@@ -17,14 +19,28 @@ type Identity = (u64, u64);
 const NUMBER_MIN: u32 = 1 << 28;
 
 /// Whether this `user_version` is the number of a database.
-pub(super) fn is_number(user_version: u32) -> bool {
+fn is_number(user_version: u32) -> bool {
     (NUMBER_MIN..1 << 31).contains(&user_version)
 }
 
 /// A number for a new database, that no other one has: two of a thousand have the same once in four thousand times.
-pub(super) fn new_number() -> u32 {
+fn new_number() -> u32 {
     let random = RandomState::new().hash_one(());
     NUMBER_MIN + u32::try_from(random % u64::from((1_u32 << 31) - NUMBER_MIN)).unwrap_or_default()
+}
+
+/// The number of the database, which tells it from every other one.
+pub(super) fn number(connection: &Connection) -> rusqlite::Result<u32> {
+    let number: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(u32::try_from(number).unwrap_or_default())
+}
+
+/// Gives a database its number, unless it has one.
+pub(super) fn give_number(connection: &Connection) -> rusqlite::Result<()> {
+    if is_number(number(connection)?) {
+        return Ok(());
+    }
+    connection.pragma_update(None, "user_version", new_number())
 }
 
 /// What the first bytes of the file tell of the database in it, as of the last commit that was copied from the log:

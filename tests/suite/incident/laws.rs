@@ -320,6 +320,22 @@ proptest! {
     }
 }
 
+/// Found by [`what_arrives_again_is_told_to_nobody`].
+#[test]
+fn found_in_ci() {
+    let happened = vec![Happened::Scaled(4, 40), Happened::DryRun(7), Happened::Shown, Happened::SetUnseen];
+    let history = (happened, vec![0, 2, 1, 4, 3]);
+    let between = |seconds, silence| Between { seconds, limit: None, silence };
+    let between = [between(586, Some(true)), between(831, None), between(863, None)];
+    let (_, mut course) = told_of(&arrived(&history), &between, Duration::minutes(1));
+    let arrived = arrived(&history);
+    for sighting in arrived.iter().chain(&arrived).filter_map(decoded) {
+        eprintln!("{:?}", sighting.state.place);
+        let again = course.told(&Input::Own(sighting));
+        assert_eq!(again, Vec::<String>::new(), "{:#?}", course.document);
+    }
+}
+
 proptest! {
     #![proptest_config(cases(256))]
 
