@@ -153,7 +153,9 @@ impl Shown {
     fn forget(&mut self) {
         let is_kept = |state: &State| {
             let same = || {
-                self.0.iter().filter(|other| other.says == state.says && other.place.generation == state.place.generation)
+                self.0
+                    .iter()
+                    .filter(|other| other.says == state.says && other.place.generation == state.place.generation)
             };
             let is = |other: Option<&State>| other.is_some_and(|other| std::ptr::eq(other, state));
             is(same().next()) || is(same().min_by_key(|other| other.claim()))

@@ -42,43 +42,35 @@ placed AS (
   FROM raised
   JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
 ),
-spoken AS (
-  -- The write that each names, and the one that has the credit for the same version.
-  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time, ordered.write_id,
+about AS (
+  -- What each was raised about: the write that has the credit for the version that its own shows; and when: at that write, or
+  -- when a limit began or ended on its number.
+  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time AS seen_at, ordered.write_id,
     CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END AS about_time
   FROM placed
   JOIN ${dataset}.ordered_writes AS ordered
-    ON ordered.object_id = placed.object_id AND ordered.life = placed.life AND ordered.write_id = placed.write_id
-  UNION ALL
-  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time, ordered.write_id,
-    CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END
-  FROM placed
-  JOIN ${dataset}.ordered_writes AS ordered
-    ON ordered.object_id = placed.object_id AND ordered.life = placed.life AND ordered.version_rank = placed.version_rank
+    ON ordered.object_id = placed.object_id AND ordered.life = placed.life
+    AND COALESCE(CAST(ordered.version_rank AS ${text}), ordered.write_id) = COALESCE(CAST(placed.version_rank AS ${text}), placed.write_id)
 ),
-about AS (
-  -- What each was raised about; and when: at that write, or when a limit began or ended on its number.
-  SELECT alert_id, MIN(object_id) AS object_id, MIN(life) AS life, MIN(effective_time) AS seen_at, MIN(write_id) AS write_id,
-    MIN(about_time) AS about_time
-  FROM spoken
-  GROUP BY alert_id
-),
-places AS (
-  -- The number that it wrote, or found: the last one before.
-  SELECT about.alert_id, changes.position
-  FROM about
-  JOIN ${dataset}.judged_changes AS changes
-    ON changes.object_id = about.object_id AND changes.life = about.life AND changes.write_id = about.write_id
-  UNION ALL
-  SELECT alert_id, standing FROM (
-    SELECT alert_id, MAX(position) OVER (
-      PARTITION BY object_id, life ORDER BY instant, is_asked ROWS UNBOUNDED PRECEDING) AS standing
+found AS (
+  -- And the numbers that it may be about: the one that its write brought, on either side of an HPA that turned, and the one
+  -- that it found, the last before.
+  SELECT alert_id, object_id, life, seen_at, write_id, about_time,
+    CASE sides.side WHEN 0 THEN standing WHEN 1 THEN first_own ELSE last_own END AS position
+  FROM (
+    SELECT *,
+      MAX(position) OVER (
+        PARTITION BY object_id, life ORDER BY seen_at, CASE WHEN alert_id = '' THEN 0 ELSE 1 END ROWS UNBOUNDED PRECEDING) AS standing,
+      MIN(position) OVER by_write AS first_own, MAX(position) OVER by_write AS last_own
     FROM (
-      SELECT '' AS alert_id, object_id, life, effective_time AS instant, 0 AS is_asked, position FROM ${dataset}.judged_changes
+      SELECT '' AS alert_id, object_id, life, effective_time AS seen_at, write_id, event_time AS about_time, position
+      FROM ${dataset}.judged_changes
       UNION ALL
-      SELECT alert_id, object_id, life, seen_at, 1, NULL FROM about
+      SELECT alert_id, object_id, life, seen_at, write_id, about_time, NULL FROM about
     ) AS instants
+    WINDOW by_write AS (PARTITION BY object_id, life, write_id)
   ) AS asked
+  CROSS JOIN (SELECT 0 AS side UNION ALL SELECT 1 UNION ALL SELECT 2) AS sides
   WHERE alert_id <> ''
 ),
 matching AS (
@@ -90,11 +82,10 @@ matching AS (
       ORDER BY CASE WHEN conditions.alert_time <= about.about_time THEN 0 ELSE 1 END,
         ABS(MICROS_OF(conditions.alert_time) - MICROS_OF(about.about_time)), conditions.point DESC) AS distance
   FROM raised
-  JOIN about ON about.alert_id = raised.alert_id
-  JOIN places ON places.alert_id = raised.alert_id
+  JOIN found AS about ON about.alert_id = raised.alert_id
   JOIN ${dataset}.conditions AS conditions
     ON conditions.object_id = about.object_id AND conditions.life = about.life
-    AND conditions.position = places.position AND conditions.alert_type = raised.alert_type
+    AND conditions.position = about.position AND conditions.alert_type = raised.alert_type
     -- It says nothing of a limit that began or ended later on the same number.
     AND (conditions.is_write OR conditions.alert_time <= about.about_time)
     AND (conditions.write_id = about.write_id OR conditions.next_time IS NULL OR about.seen_at < conditions.next_time)

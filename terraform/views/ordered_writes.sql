@@ -5,9 +5,12 @@
 -- before the writes that are read is carried in (`before_…`).
 WITH claimed AS (
   -- One write gets the credit for a version: the create that began the life, else one that wrote a watched field, else
-  -- the first that shows it.
-  SELECT *,
-    MAX(generation) OVER version AS version_generation,
+  -- the first that shows it. What orders stands here and no more: it is sorted many times.
+  SELECT object_id, life, write_id, event_time, insert_id, event_id, version_rank, object_kind = 'Deployment' AS has_generation,
+    outcome, effective, target, settled, before_generation, before_explains, before_missing, before_missed, before_effective,
+    method_name LIKE '%.status.%' AS is_status, operation = 'delete_collection' AND outcome = 'observed' AS is_held,
+    CASE WHEN version_rank IS NULL THEN generation
+      ELSE MAX(generation) OVER (PARTITION BY object_id, life, version_rank) END AS shown_generation,
     ROW_NUMBER() OVER (
       PARTITION BY object_id, life, version_rank
       ORDER BY
@@ -23,25 +26,19 @@ WITH claimed AS (
         event_time, insert_id, event_id) AS claim
   FROM ${dataset}.placed_writes
   WHERE NOT dry_run AND NOT ends
-  WINDOW version AS (PARTITION BY object_id, life, version_rank)
 ),
 counted AS (
-  SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
-    object_name, object_uid, object_version, touched, operation, outcome, object_state, method_name, replicas,
-    min_replicas, effective, replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range, insert_id,
-    cluster_id, object_id, life, version_rank, target, CAST(NULL AS ${text}) AS last_target,
-    carried, settled, before_generation, before_explains, before_missing, before_missed, before_effective,
-    FALSE AS is_end,
-    CASE WHEN version_rank IS NULL THEN generation ELSE version_generation END AS shown_generation,
+  SELECT object_id, life, write_id, event_time, insert_id, event_id, version_rank, has_generation, outcome, effective,
+    target, CAST(NULL AS ${text}) AS last_target, settled, before_generation, before_explains, before_missing, before_missed,
+    before_effective, is_status, is_held, FALSE AS is_end, shown_generation,
     MAX(version_rank) OVER (
       PARTITION BY object_id, life ORDER BY event_time, insert_id, event_id ROWS UNBOUNDED PRECEDING) AS rank_before
   FROM claimed
   WHERE version_rank IS NULL OR claim = 1
   UNION ALL
-  SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
-    object_name, object_uid, NULL, TRUE, operation, 'stored', 'gone', '', NULL, NULL, TRUE, NULL, actor, on_behalf_of,
-    actor_kind, route, in_scope, FALSE, '', cluster_id, object_id, life, NULL, target, last_target,
-    NULL, FALSE, NULL, NULL, NULL, NULL, NULL, TRUE, NULL, NULL
+  SELECT object_id, life, write_id, event_time, '', event_id, NULL, object_kind = 'Deployment', 'stored', TRUE,
+    target, last_target, FALSE, NULL, NULL, NULL, NULL,
+    NULL, FALSE, FALSE, TRUE, NULL, NULL
   FROM ${dataset}.ends
 ),
 positioned AS (
@@ -50,7 +47,7 @@ positioned AS (
     CASE WHEN outcome <> 'uncertain' THEN target END AS aim,
     CASE WHEN NOT settled THEN shown_generation END AS counted_generation,
     -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
-    CASE WHEN object_kind = 'Deployment' AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
+    CASE WHEN has_generation AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
       AND NOT settled THEN 1 ELSE 0 END AS takes_generation,
     ROW_NUMBER() OVER (
     PARTITION BY object_id
@@ -66,7 +63,7 @@ carried AS (
     SUM(takes_generation) OVER (life_order ROWS UNBOUNDED PRECEDING)
       + COALESCE(MAX(before_explains) OVER life_of, 0) AS without_generation,
     -- A deletecollection takes one of each object that finalizers hold, at whichever later place.
-    SUM(CASE WHEN operation = 'delete_collection' AND outcome = 'observed' AND NOT settled THEN 1 ELSE 0 END)
+    SUM(CASE WHEN is_held AND NOT settled THEN 1 ELSE 0 END)
       OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions,
     COALESCE(MAX(before_missing) OVER life_of, 0) AS carried_missing,
     COALESCE(MAX(before_missed) OVER life_of, 0) AS carried_missed,
@@ -87,8 +84,8 @@ explained AS (
 gaps AS (
   SELECT *,
     -- A status write shows the generation, and does not move it.
-    CASE WHEN object_kind = 'Deployment' AND previous_generation IS NOT NULL AND counted_generation IS NOT NULL THEN
-      counted_generation - previous_generation - CASE WHEN method_name LIKE '%.status.%' THEN 0 ELSE 1 END - may_explain
+    CASE WHEN has_generation AND previous_generation IS NOT NULL AND counted_generation IS NOT NULL THEN
+      counted_generation - previous_generation - CASE WHEN is_status THEN 0 ELSE 1 END - may_explain
     END AS unexplained
   FROM explained
 ),
@@ -108,17 +105,37 @@ missed AS (
     COALESCE(LAG(missing) OVER (PARTITION BY object_id, life ORDER BY position), carried_missing) AS missing_before,
     LAG(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS previous_effective
   FROM summed
+),
+placed AS (
+  SELECT *, COALESCE(LAG(missed_so_far) OVER (PARTITION BY object_id, life ORDER BY position), carried_missed) AS missed_so_far_before
+  FROM missed
+),
+-- The rest of what each says.
+told AS (
+  SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
+    object_name, object_uid, object_version, touched, operation, outcome, object_state, replicas, min_replicas,
+    replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range, insert_id, cluster_id, object_id,
+    life, carried, FALSE AS is_end
+  FROM ${dataset}.placed_writes
+  WHERE NOT ends
+  UNION ALL
+  SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
+    object_name, object_uid, NULL, TRUE, operation, 'stored', 'gone', NULL, NULL,
+    NULL, actor, on_behalf_of, actor_kind, route, in_scope, FALSE, '', cluster_id, object_id,
+    life, NULL, TRUE
+  FROM ${dataset}.ends
 )
 SELECT
-  write_id, event_id, event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
-  object_name, object_uid, object_version, shown_generation AS generation, touched, operation, outcome, object_state,
-  replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind, route,
-  in_scope, outside_range, insert_id, cluster_id, object_id, life, position, version_rank,
-  COALESCE(current_target, last_target) AS target, is_end,
+  told.write_id, told.event_id, told.event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace,
+  object_kind, object_name, object_uid, object_version, shown_generation AS generation, touched, operation, told.outcome,
+  object_state, replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind,
+  route, in_scope, outside_range, told.insert_id, cluster_id, told.object_id, told.life, position, version_rank,
+  COALESCE(current_target, last_target) AS target, told.is_end,
   unexplained, may_explain, missed_so_far, carried, settled, is_cut,
   -- What is carried in where the writes from this one on are read alone.
   previous_generation AS before_generation, may_explain - takes_generation AS before_explains,
-  missing_before AS before_missing,
-  COALESCE(LAG(missed_so_far) OVER (PARTITION BY object_id, life ORDER BY position), carried_missed) AS before_missed,
+  missing_before AS before_missing, missed_so_far_before AS before_missed,
   CASE WHEN previous_effective IS NULL OR before_effective > previous_effective THEN before_effective ELSE previous_effective END AS before_effective
-FROM missed
+FROM placed
+JOIN told ON told.write_id = placed.write_id AND told.object_id = placed.object_id AND told.life = placed.life
+  AND told.is_end = placed.is_end

@@ -21,13 +21,10 @@ meant AS (
       WHEN operation IN ('delete', 'delete_collection') THEN 3
       ELSE 1
     END AS shown,
-    -- The object as it was stored says more than what was sent.
+    -- The object as it was stored says more than what was sent: what is trusted more is greater.
     CASE WHEN replicas IS NULL THEN NULL WHEN replicas_source = 'response' THEN 3 WHEN replicas_source = 'default' THEN 1 ELSE 2 END AS trust,
     CASE WHEN COALESCE(outside_range, verdict = 'outside_platform_range') THEN 1 ELSE 0 END AS outside
   FROM once
-),
-trusted AS (
-  SELECT *, MAX(trust) OVER (PARTITION BY write_key) AS best FROM meant
 ),
 merged AS (
   SELECT
@@ -38,23 +35,23 @@ merged AS (
     MAX(born_at) AS born_at, MAX(version) AS object_version, MAX(plausible_generation) AS generation,
     COALESCE(MAX(wrote), 1) = 1 AS touched, MAX(operation) AS operation, MAX(COALESCE(outcome, 'stored')) AS outcome,
     CASE MAX(shown) WHEN 3 THEN 'gone' WHEN 2 THEN 'terminating' WHEN 1 THEN 'live' END AS object_state,
-    MAX(method_name) AS method_name, MAX(CASE WHEN trust = best THEN replicas END) AS replicas,
+    MAX(method_name) AS method_name, MAX(trust * 4294967296 + replicas) - MAX(trust) * 4294967296 AS replicas,
     MAX(min_replicas) AS min_replicas,
     COALESCE(MIN(CASE WHEN effective THEN 1 WHEN NOT effective THEN 0 END), 1) = 1 AS effective,
-    COALESCE(MAX(CASE WHEN trust = best THEN replicas_source END), MAX(replicas_source)) AS replicas_source,
+    COALESCE(SUBSTR(MAX(CAST(trust AS ${text}) || replicas_source), 2), MAX(replicas_source)) AS replicas_source,
     MIN(actor) AS actor, MIN(on_behalf_of) AS on_behalf_of, MIN(actor_kind) AS actor_kind, MIN(route) AS route,
     MIN(user_agent) AS user_agent, MIN(caller_ip) AS caller_ip,
     MIN(CASE WHEN in_scope OR in_scope IS NULL THEN 1 ELSE 0 END) = 1 AS in_scope,
-    COALESCE(MAX(CASE WHEN trust = best THEN outside END), 0) = 1 AS outside_range,
+    COALESCE(MAX(trust * 2 + outside) - MAX(trust) * 2, 0) = 1 AS outside_range,
     MIN(insert_id) AS insert_id, MIN(log_name) AS log_name
-  FROM trusted
+  FROM meant
   GROUP BY write_key
 ),
 listed AS (
   SELECT *,
     'projects/' || COALESCE(project_id, '') || '/locations/' || COALESCE(location, '') || '/clusters/' || cluster_name AS cluster_id,
     COUNT(object_name) OVER (
-    PARTITION BY log_name, event_time, project_id, location, cluster_name, namespace, object_kind, operation) AS named
+      PARTITION BY log_name, event_time, project_id, location, cluster_name, namespace, object_kind, operation) AS named
   FROM merged
 )
 SELECT
