@@ -1,8 +1,8 @@
 """Remembers how local-bigquery translates a question for DuckDB, which is most of a question's time.
 
 Our questions are few and long, and each dataset asks the same ones. A translation holds for the text (without the
-dataset's name), the types of its parameters, and the dataset's tables: their columns and partitions. What else a rule
-of local-bigquery looks at (scripts, sessions, temporary tables) is not remembered.
+dataset's name), the types of its parameters, and the dataset's tables: their columns and partitions; in a script for the
+temporary tables made before it, too. What else a rule of local-bigquery looks at (sessions, variables) is not remembered.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ WORTH_IT = 2_000  # characters
 # A semicolon is one only outside of comments and strings.
 TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.)*'|;", re.DOTALL)
 
+MADE = re.compile(r"CREATE TEMP TABLE (\w+) AS\s")
+
 _parse, _parse_script, _translate = query.parse, script.parse_script, query.translate
 _from_duckdb, _materialise, _write = query.from_duckdb, results.materialise, query._write
 known = {}
@@ -34,27 +36,35 @@ class Question(exp.Select):
     """A SELECT whose text is parsed only where its translation is not known."""
 
 
-def alone(sql):
-    """Whether this is one SELECT, and a long one."""
-    if len(sql) < WORTH_IT or not sql.lstrip()[:6].upper().startswith(("WITH", "SELECT")):
-        return False
-    return all(token[0] != ";" for token in TOKEN.findall(sql))
+def questions(sql):
+    """The statements of a long question: one SELECT, or a script that makes temporary tables before it; else nothing."""
+    if len(sql) < WORTH_IT:
+        return []
+    ends = [token.start() for token in TOKEN.finditer(sql) if token[0] == ";"]
+    statements = [sql[begin:end].strip() for begin, end in zip([0, *(end + 1 for end in ends)], [*ends, len(sql)])]
+    *made, last = statements
+    is_ours = all(MADE.match(statement) for statement in made) and last[:6].upper().startswith(("WITH", "SELECT"))
+    return statements if is_ours else []
 
 
 def parse_script(sql):
-    return [script.Statement("SQL", sql)] if alone(sql) else _parse_script(sql)
+    return [script.Statement("SQL", statement) for statement in questions(sql)] or _parse_script(sql)
 
 
 def parse(sql):
-    if not alone(sql):
+    made = MADE.match(sql)
+    if not made and len(questions(sql)) != 1:
         return _parse(sql)
-    question = Question()
-    question.meta["text"] = sql
-    return [question]
+    tree = Question()
+    if made:
+        temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
+        tree = exp.Create(this=exp.to_table(made[1]), kind="TABLE", properties=temporary, expression=tree)
+    tree.meta["text"] = sql
+    return [tree]
 
 
 def parsed(tree):
-    return _parse(tree.meta["text"])[0] if isinstance(tree, Question) else tree
+    return _parse(tree.meta["text"])[0] if tree is not None and "text" in tree.meta else tree
 
 
 def from_duckdb(error, context=None, tree=None):
@@ -88,12 +98,14 @@ def tables_of(dataset):
 
 
 def translated(tree, context):
-    names = set(DATASET.findall(tree.meta["text"])) if isinstance(tree, Question) else set()
-    plain = not (context.temporary or context.variables or context.settings or context.functions)
-    if len(names) != 1 or not plain:
+    text = tree.meta.get("text", "")
+    made = context.__dict__.setdefault("made", {})
+    names = set(DATASET.findall("".join([text, *made.values()])))
+    plain = not (context.temporary - made.keys() or context.variables or context.settings or context.functions)
+    if not text or len(names) != 1 or not plain:
         return _translate(parsed(tree), context)
     (dataset,) = names
-    parts = [tree.meta["text"], context.parameters, context.project_id, context.dataset_id, tables_of(dataset)]
+    parts = [text, context.parameters, context.project_id, context.dataset_id, tables_of(dataset), list(made.values())]
 
     def make():
         sql, _ = _translate(parsed(tree), context)
@@ -102,6 +114,9 @@ def translated(tree, context):
 
     sql, used, *referenced = remembered(dataset, parts, make)
     context.referenced.update(zip(*[iter(referenced)] * 3))
+    if name := MADE.match(text):
+        made[name[1]] = text
+        context.temporary.add(name[1])
     return sql, {name: context.values[name] for name in used.split()}
 
 
