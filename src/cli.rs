@@ -17,10 +17,9 @@ use clap::{ColorChoice, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::store::Store;
-use crate::store::bigquery::BigQuery;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::redact::without_secrets;
-use crate::telemetry::{self, LogFormat, metrics::Metrics};
+use crate::telemetry::{self, LogFormat};
 use crate::time;
 use table::{Colour, Screen};
 
@@ -30,6 +29,7 @@ mod backfill;
 mod backtest;
 mod bill;
 mod canary;
+mod cloud;
 mod cluster;
 mod config;
 mod cost;
@@ -301,16 +301,6 @@ enum Access {
 
 /// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
 async fn open_store(url: Option<StoreUrl>, config: &Config, access: Access) -> Result<Option<Arc<dyn Store>>> {
-    open_counted_store(url, config, access, &Metrics::default()).await
-}
-
-/// As [`open_store`]; the store's metrics are among these.
-async fn open_counted_store(
-    url: Option<StoreUrl>,
-    config: &Config,
-    access: Access,
-    metrics: &Metrics,
-) -> Result<Option<Arc<dyn Store>>> {
     Ok(match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
             if access == Access::Existing {
@@ -320,11 +310,7 @@ async fn open_counted_store(
             let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await?;
             Some(Arc::new(opened.context(context)?))
         }
-        Some(StoreUrl::BigQuery(name)) => {
-            let context = format!("cannot open the store {name}");
-            let opened = BigQuery::open_counting(name, &config.bigquery, metrics.store_retries.clone()).await;
-            Some(Arc::new(opened.context(context)?))
-        }
+        Some(StoreUrl::BigQuery(name)) => Some(cloud::open_bigquery(name, config).await?),
         None => None,
     })
 }

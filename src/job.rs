@@ -7,6 +7,7 @@ pub mod canary;
 pub mod compare;
 pub mod cost;
 pub mod daily;
+#[cfg(feature = "cloud")]
 pub mod notify;
 pub mod report;
 pub mod snapshot;

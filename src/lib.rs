@@ -21,6 +21,7 @@ pub mod bucket;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+#[cfg(feature = "cloud")]
 pub mod credentials;
 pub mod id;
 pub mod incident;

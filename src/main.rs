@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // It only fails when a provider was chosen before, and nobody else does.
+    #[cfg(feature = "cloud")]
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A variable that is not UTF-8 is none of ours.
     let env =

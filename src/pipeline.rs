@@ -21,16 +21,20 @@ use message::Envelope;
 pub mod again;
 pub mod canary;
 pub mod chunk;
+#[cfg(feature = "cloud")]
 pub mod consumer;
 mod cost;
 mod digests;
 pub mod incidents;
 pub mod message;
 pub mod quarantine;
+#[cfg(feature = "cloud")]
 mod reader;
+#[cfg(feature = "cloud")]
 mod reading;
 pub mod register;
 pub mod replay;
+#[cfg(feature = "cloud")]
 mod room;
 
 pub use message::open;
@@ -59,13 +63,6 @@ pub struct Assessed {
     pub limited: u64,
     /// Signs of life.
     pub canaries: Vec<Returned>,
-}
-
-impl Assessed {
-    /// How large its rows are.
-    fn size_bytes(&self) -> usize {
-        self.records.iter().map(Record::size_bytes).sum()
-    }
 }
 
 impl Pipeline {
@@ -164,11 +161,6 @@ impl Pipeline {
     pub fn limits(&self) -> RwLockReadGuard<'_, Limits> {
         // Poison does not matter: whoever changes them has read what to put there before, and cannot fail half-way.
         self.limits.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the known limits.
-    pub(crate) fn change_limits(&self, change: impl FnOnce(&mut Limits)) {
-        change(&mut self.limits.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

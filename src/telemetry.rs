@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer, debug_fn};
 use crate::shown::Shown;
 
 mod cloud_logging;
+#[cfg(feature = "cloud")]
 pub mod metrics;
 pub mod redact;
 pub mod steady;

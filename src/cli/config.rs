@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::ledger::open_channels;
+use super::cloud::check_channels;
 use super::report;
 use super::table::{Column, Screen, Table};
 use crate::config::{Config, EXAMPLE, Origin, env_name};
@@ -21,7 +21,7 @@ pub(super) fn run(command: &Command, config: &Config, screen: Screen) -> Result<
     match command {
         Command::Example => report::text(EXAMPLE)?,
         Command::Check => {
-            open_channels(config)?;
+            check_channels(config)?;
             let mut table = Table::new([
                 Column::new("key"),
                 Column::new("value").prose(),

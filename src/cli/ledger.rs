@@ -6,36 +6,30 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 
-use super::{Access, Usage};
+use super::{Access, Usage, cloud};
 use crate::config::{Config, LedgerUrl};
 use crate::notify::channel::Channels;
 use crate::notify::ledger::Ledger;
 use crate::ped::limits::Limits;
 use crate::pipeline::incidents::Telling;
 use crate::store::Store;
-use crate::store::firestore::Firestore;
 use crate::store::sqlite::Sqlite;
 
-/// What telling people takes; `None` where nobody is to be told.
-pub(super) async fn open_telling(config: &Config) -> Result<Option<Arc<Telling>>> {
-    open(config, Channels::open(&config.notify)).await
-}
-
-/// As [`open_telling`], for commands that put into the ledger what others send.
+/// What telling people takes, for commands that put into the ledger what others send; `None` where nobody is to be told.
 pub(super) async fn open_noting(config: &Config) -> Result<Option<Arc<Telling>>> {
     open(config, Channels::for_words(&config.notify)).await
 }
 
-async fn open(config: &Config, channels: Result<Channels, Vec<String>>) -> Result<Option<Arc<Telling>>> {
+pub(super) async fn open(config: &Config, channels: Result<Channels, Vec<String>>) -> Result<Option<Arc<Telling>>> {
     let Some(ledger) = open_ledger(config, Access::OrNew).await? else { return Ok(None) };
     let channels = channels.map_err(refused)?;
     let (settings, give_up_after) = (config.notify.settings, config.notify.give_up_after);
     Ok(Some(Arc::new(Telling::new(ledger, channels, settings, give_up_after, config.prices.clone()))))
 }
 
-/// As [`open_telling`], for commands that make no sense without.
-pub(super) async fn require_telling(config: &Config) -> Result<Arc<Telling>> {
-    open_telling(config).await?.ok_or_else(no_ledger)
+/// As [`open_noting`], for commands that make no sense without.
+pub(super) async fn require_noting(config: &Config) -> Result<Arc<Telling>> {
+    open_noting(config).await?.ok_or_else(no_ledger)
 }
 
 /// The ledger, for commands that make no sense without one.
@@ -43,12 +37,7 @@ pub(super) async fn require_ledger(config: &Config, access: Access) -> Result<Ar
     open_ledger(config, access).await?.ok_or_else(no_ledger)
 }
 
-/// The receivers, with their secrets and templates.
-pub(super) fn open_channels(config: &Config) -> Result<Channels> {
-    Channels::open(&config.notify).map_err(refused)
-}
-
-fn refused(faults: Vec<String>) -> anyhow::Error {
+pub(super) fn refused(faults: Vec<String>) -> anyhow::Error {
     Usage(faults.join("\n")).into()
 }
 
@@ -69,7 +58,6 @@ pub(super) async fn limits_turned(
 
 async fn open_ledger(config: &Config, access: Access) -> Result<Option<Arc<dyn Ledger>>> {
     let Some(url) = config.ledger.clone() else { return Ok(None) };
-    let context = format!("cannot open the ledger {url}");
     Ok(Some(match url {
         LedgerUrl::Sqlite(path) => {
             if access == Access::Existing && !path.exists() {
@@ -80,10 +68,11 @@ async fn open_ledger(config: &Config, access: Access) -> Result<Option<Arc<dyn L
                 ))
                 .into());
             }
+            let context = format!("cannot open the ledger sqlite:{}", path.display());
             let opened = tokio::task::spawn_blocking(move || Sqlite::open(&path)).await?;
             Arc::new(opened.context(context)?)
         }
-        LedgerUrl::Firestore(name) => Arc::new(Firestore::open(&name, &config.firestore).await.context(context)?),
+        LedgerUrl::Firestore(name) => cloud::open_firestore(&name, config).await?,
     }))
 }
 

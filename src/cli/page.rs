@@ -9,9 +9,10 @@ use chrono::{DateTime, Utc};
 use percent_encoding::utf8_percent_encode;
 
 use super::bill::WantedMonth;
+use super::cloud::Storage;
 use super::table::Screen;
 use super::{Access, Usage, check_span, parse_time, report as printed, require_store};
-use crate::bucket::{ObjectName, Storage};
+use crate::bucket::ObjectName;
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::job::report::{ReportError, Scope, report};
@@ -89,7 +90,11 @@ impl Target {
                 Target::File(file.join(name))
             }
             Some(Output::File(file)) => Target::File(file),
-            Some(Output::Object(object)) => Target::Object(object.or_in_it(name), Storage::new(&config.storage).await?),
+            Some(Output::Object(object)) => {
+                let object = object.or_in_it(name);
+                let storage = Storage::open(&object, config).await?;
+                Target::Object(object, storage)
+            }
         })
     }
 
@@ -97,10 +102,7 @@ impl Target {
         match self {
             Target::Stdout => printed::bytes(page.as_bytes()),
             Target::File(file) => write(&file, page).with_context(|| format!("failed to write {}", file.display())),
-            Target::Object(object, storage) => {
-                let uploaded = storage.upload(&object, CONTENT_TYPE, page).await;
-                uploaded.with_context(|| format!("failed to write {object}"))
-            }
+            Target::Object(object, storage) => storage.put(&object, CONTENT_TYPE, page).await,
         }
     }
 }

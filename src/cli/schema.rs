@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Usage, report};
 use crate::config::{Config, STORE_URL, StoreUrl};
-use crate::store::bigquery::{BigQuery, Change, DatasetName};
+use crate::store::bigquery::DatasetName;
 use crate::store::schema;
 
 #[derive(Debug, clap::Subcommand)]
@@ -57,44 +57,32 @@ pub(super) async fn run(command: Command, config: &Config) -> Result<ExitCode> {
             report::text(&format!("{{{}}}\n", tables.join(",\n")))?;
         }
         Command::Print { format: Format::Sql, dataset } => report::text(&ddl(&dataset, config))?,
-        Command::Apply(target) => {
-            let store = bigquery(target, config).await?;
-            let changes = store.schema_changes().await?;
-            for change in &changes {
-                store.apply(change).await?;
-                let done = if matches!(change, Change::Refused(_)) { "refused" } else { "done" };
-                report::text(&format!("{done}: {change}\n"))?;
-            }
-            return told(changes.iter().filter(|change| matches!(change, Change::Refused(_))).count());
-        }
-        Command::Check(target) => {
-            let changes = bigquery(target, config).await?.schema_changes().await?;
-            for change in &changes {
-                report::text(&format!("to do: {change}\n"))?;
-            }
-            return told(changes.len());
-        }
+        Command::Apply(target) => return apply(dataset(target, config)?, config).await,
+        Command::Check(target) => return check(dataset(target, config)?, config).await,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(differences: usize) -> Result<ExitCode> {
-    if differences == 0 {
-        report::text("the dataset is what this version of pedwatch needs\n")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(ExitCode::FAILURE)
-}
-
-async fn bigquery(target: Target, config: &Config) -> Result<BigQuery> {
+/// The dataset that is meant.
+fn dataset(target: Target, config: &Config) -> Result<DatasetName> {
     match target.store.or_else(|| config.store.clone()) {
-        Some(StoreUrl::BigQuery(name)) => Ok(BigQuery::open(name, &config.bigquery).await?),
+        Some(StoreUrl::BigQuery(name)) => Ok(name),
         Some(StoreUrl::Sqlite(_)) => {
             Err(Usage("a SQLite store is made and brought up to date whenever it is opened".to_owned()).into())
         }
         None => Err(Usage("no store; expected --store bigquery:PROJECT.DATASET".to_owned()).into()),
     }
 }
+
+#[cfg(not(feature = "cloud"))]
+mod absent;
+#[cfg(feature = "cloud")]
+mod live;
+
+#[cfg(not(feature = "cloud"))]
+use absent::{apply, check};
+#[cfg(feature = "cloud")]
+use live::{apply, check};
 
 fn ddl(dataset: &str, config: &Config) -> String {
     let mut statements = vec![format!("CREATE SCHEMA IF NOT EXISTS {dataset};\n")];

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Duration, Utc};
 
-use super::ledger::{require_ledger, require_telling};
+use super::ledger::{require_ledger, require_noting};
 use super::table::{Column, Screen, Table};
 use super::{Access, RowsFormat, Usage, parse_time, parse_told, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
@@ -179,7 +179,7 @@ async fn test(
 ) -> Result<Vec<String>> {
     let asks_for_owner = matchers.iter().any(|matcher| matcher.field == Field::Owner);
     let matchers = Matchers::new(matchers);
-    let telling = require_telling(config).await?;
+    let telling = require_noting(config).await?;
     let store = if asks_for_owner { Some(require_store(store, config, Access::Existing).await?) } else { None };
     let limits = match &store {
         Some(store) => Limits::new(store.claims(None).await?),

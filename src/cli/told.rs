@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use chrono::Utc;
 
-use super::ledger::require_telling;
+use super::ledger::require_noting;
 use super::notify::notices_table;
 use super::table::Screen;
 use super::{Access, Usage, report, require_store};
@@ -23,7 +23,7 @@ use crate::store::query;
 use crate::store::row::AlertLog;
 
 pub(super) async fn explain(id: &str, store: Option<StoreUrl>, config: &Config, screen: Screen) -> Result<ExitCode> {
-    let telling = require_telling(config).await?;
+    let telling = require_noting(config).await?;
     let store = require_store(store, config, Access::Existing).await?;
     let alert = query::raised(&*store, id).await?;
     let alert = alert.ok_or_else(|| Usage(format!("there is no alert {id}; see pedwatch alerts --all")))?;

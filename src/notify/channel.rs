@@ -14,14 +14,6 @@ use super::matcher::About;
 use super::message::Message;
 use super::notice::{Addressed, Notice, Outcome, Patience};
 use super::receiver::Receiver;
-use super::receiver::alertmanager::Alertmanager;
-use super::receiver::email::{Email, Security, Server};
-use super::receiver::google_chat::GoogleChat;
-use super::receiver::pagerduty::PagerDuty;
-use super::receiver::pubsub::PubSub;
-use super::receiver::slack::Slack;
-use super::receiver::slack_webhook::SlackWebhook;
-use super::receiver::webhook::{Secret, Webhook};
 use super::route::Routes;
 use super::sealed::Sealed;
 use super::sender::Sender;
@@ -29,6 +21,18 @@ use super::template::{Form, Language, TemplateFault, Templates};
 use crate::incident::{Kind, Settings};
 use crate::names::named;
 use crate::ped::contacts::Contacts;
+
+named! {
+    /// How the connection is kept secret.
+    pub enum Security {
+        /// STARTTLS, or nothing is sent.
+        StartTls = "starttls",
+        /// TLS from the beginning.
+        Tls = "tls",
+        /// Not at all: a relay on this machine.
+        None = "none",
+    }
+}
 
 named! {
     /// The kinds of receivers.
@@ -88,27 +92,52 @@ pub struct ReceiverConfig {
     pub digest_at: Option<NaiveTime>,
 }
 
+/// Checks how a topic is named: <https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names>.
+///
+/// # Errors
+/// What would be right.
+pub fn check_topic(text: &str) -> Result<String, String> {
+    let is_project = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '%');
+    let is_topic = |project: &str, name: &str| {
+        !project.is_empty()
+            && project.chars().all(is_project)
+            && (3..=255).contains(&name.len())
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.chars().all(is_name)
+    };
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        ["projects", project, "topics", name] if is_topic(project, name) => Ok(text.to_owned()),
+        _ => Err(format!(
+            "expected {TOPIC_FORM:?} with a name of 3 to 255 characters, such as \"projects/acme-prod/topics/pedwatch-notices\""
+        )),
+    }
+}
+
+/// How a topic is named.
+pub const TOPIC_FORM: &str = "projects/PROJECT/topics/NAME";
+
 /// Where a receiver is, and what lets us in.
 #[derive(Debug, Clone)]
 pub enum Way {
-    /// See [`Alertmanager`].
+    /// See [`ReceiverKind::Alertmanager`].
     Alertmanager {
         /// Where it is.
         url: String,
     },
-    /// See [`GoogleChat`].
+    /// See [`ReceiverKind::GoogleChat`].
     GoogleChat {
         /// Its URL lets us in.
         url: Sealed,
     },
-    /// See [`PagerDuty`].
+    /// See [`ReceiverKind::PagerDuty`].
     PagerDuty {
         /// Another server than PagerDuty's.
         endpoint: Option<String>,
         /// The integration's key.
         routing_key: Sealed,
     },
-    /// See [`PubSub`].
+    /// See [`ReceiverKind::PubSub`].
     PubSub {
         /// Another server than Google's.
         endpoint: Option<String>,
@@ -117,7 +146,7 @@ pub enum Way {
         /// Sends no credentials: for an emulator.
         anonymous: bool,
     },
-    /// See [`Slack`].
+    /// See [`ReceiverKind::Slack`].
     Slack {
         /// Another server than Slack's.
         endpoint: Option<String>,
@@ -126,7 +155,7 @@ pub enum Way {
         /// The channel's id; `None` for the one that the PED names.
         channel: Option<String>,
     },
-    /// See [`Email`].
+    /// See [`ReceiverKind::Email`].
     Email {
         /// The mail server's name.
         host: String,
@@ -145,12 +174,12 @@ pub enum Way {
         /// And to those that the PED names.
         to_team: bool,
     },
-    /// See [`SlackWebhook`].
+    /// See [`ReceiverKind::SlackWebhook`].
     SlackWebhook {
         /// Its URL lets us in.
         url: Sealed,
     },
-    /// See [`Webhook`].
+    /// See [`ReceiverKind::Webhook`].
     Webhook {
         /// Where it is.
         url: String,
@@ -166,7 +195,7 @@ const LEASE: Duration = Duration::seconds(30);
 const PACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A key, and what is wrong with it.
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 /// One receiver that can be sent to.
 pub struct Channel {
@@ -228,14 +257,6 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Opens all: reads secrets and templates. Nothing is sent.
-    ///
-    /// # Errors
-    /// Everything that is wrong, each with the key that it is about.
-    pub fn open(config: &NotifyConfig) -> Result<Self, Vec<String>> {
-        Self::each(config, |receiver| receiver.way.receiver())
-    }
-
     /// For those who put notices into the ledger and send none: they need no secrets.
     ///
     /// # Errors
@@ -244,7 +265,7 @@ impl Channels {
         Self::each(config, |_| Ok(Arc::new(Elsewhere)))
     }
 
-    fn each(
+    pub(super) fn each(
         config: &NotifyConfig,
         receiver: impl Fn(&ReceiverConfig) -> Result<Arc<dyn Receiver>, Fault>,
     ) -> Result<Self, Vec<String>> {
@@ -428,57 +449,6 @@ impl Way {
             Way::Email { .. } | Way::GoogleChat { .. } | Way::Slack { .. } | Way::SlackWebhook { .. } => true,
             Way::Alertmanager { .. } | Way::PagerDuty { .. } | Way::PubSub { .. } | Way::Webhook { .. } => false,
         }
-    }
-
-    /// What sends there.
-    fn receiver(&self) -> Result<Arc<dyn Receiver>, Fault> {
-        Ok(match self {
-            Way::Email { from, to, .. } => {
-                Arc::new(Email::new(&self.server()?, from.clone(), to.clone()).map_err(|why| ("ca_file", why))?)
-            }
-            Way::Alertmanager { url } => Arc::new(Alertmanager::new(url).map_err(|why| ("url", why))?),
-            Way::GoogleChat { url } => {
-                Arc::new(url.open().and_then(|url| GoogleChat::new(&url)).map_err(|why| ("webhook_url", why))?)
-            }
-            Way::PagerDuty { endpoint, routing_key } => {
-                let key = routing_key.open().map_err(|why| ("routing_key", why))?;
-                Arc::new(PagerDuty::new(endpoint.as_deref(), key).map_err(|why| ("endpoint", why))?)
-            }
-            Way::PubSub { endpoint, topic, anonymous } => {
-                Arc::new(PubSub::new(endpoint.as_deref(), topic, *anonymous).map_err(|why| ("topic", why))?)
-            }
-            Way::Slack { endpoint, token, channel } => {
-                let token = token.open().map_err(|why| ("token", why))?;
-                Arc::new(Slack::new(endpoint.as_deref(), token, channel.clone()).map_err(|why| ("endpoint", why))?)
-            }
-            Way::SlackWebhook { url } => {
-                Arc::new(url.open().and_then(SlackWebhook::new).map_err(|why| ("webhook_url", why))?)
-            }
-            Way::Webhook { url, secret } => {
-                let secret = secret.open().and_then(|text| Secret::read(&text)).map_err(|why| ("secret", why))?;
-                Arc::new(Webhook::new(url.clone(), secret).map_err(|why| ("url", why))?)
-            }
-        })
-    }
-
-    /// The mail server of a receiver by mail.
-    fn server(&self) -> Result<Server, (&'static str, String)> {
-        let Way::Email { host, port, security, ca_file, login, .. } = self else {
-            return Err(("kind", "expected email".to_owned()));
-        };
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| ("ca_file", format!("cannot read {}: {error}", path.display())))
-        };
-        let open = |(user, password): &(String, Sealed)| {
-            password.open().map(|password| (user.clone(), password)).map_err(|why| ("password", why))
-        };
-        Ok(Server {
-            host: host.clone(),
-            port: *port,
-            security: *security,
-            login: login.as_ref().map(open).transpose()?,
-            authorities: ca_file.as_ref().map(read).transpose()?,
-        })
     }
 }
 

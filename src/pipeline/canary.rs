@@ -39,12 +39,12 @@ impl Returned {
     }
 
     /// That it came, for whoever sent it.
-    pub(super) fn mark(&self, now: DateTime<Utc>) -> Watermark {
+    pub fn mark(&self, now: DateTime<Utc>) -> Watermark {
         Watermark { name: mark(&self.cluster_id, &self.nonce), through: self.event_time, at: now }
     }
 
     /// How long it took.
-    pub(super) fn seconds(&self, now: DateTime<Utc>) -> f64 {
+    pub fn seconds(&self, now: DateTime<Utc>) -> f64 {
         (now - self.event_time).as_seconds_f64()
     }
 }

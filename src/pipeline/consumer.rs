@@ -66,6 +66,13 @@ pub fn disposition(handled: &Result<Handled, StoreError>) -> Disposition {
     }
 }
 
+impl Assessed {
+    /// How large its rows are.
+    fn size_bytes(&self) -> usize {
+        self.records.iter().map(Record::size_bytes).sum()
+    }
+}
+
 /// A message as a source delivers it.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'m> {

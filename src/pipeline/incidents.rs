@@ -210,7 +210,7 @@ pub struct Present<'t> {
 
 impl<'t> Present<'t> {
     /// The same, with steps written by another way to the same ledger.
-    pub(super) fn by_way_of(self, ledger: &'t dyn Ledger) -> Self {
+    pub fn by_way_of(self, ledger: &'t dyn Ledger) -> Self {
         Present { ledger, ..self }
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, Duration, Utc};
 use futures::FutureExt;
@@ -189,6 +189,13 @@ fn gathered<T>(first: T, rest: &mut mpsc::Receiver<T>) -> Vec<T> {
 async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let panicked = |_| Err(StoreError::Transient("a reading of limits has panicked".to_owned()));
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(panicked)
+}
+
+impl Pipeline {
+    /// Changes the known limits.
+    fn change_limits(&self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.limits.write().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Shared {

@@ -14,11 +14,9 @@ use super::check::Faults;
 use crate::config::{ConfigError, LEDGER_URL, LedgerUrl, Origin, env_name};
 use crate::incident::Settings;
 use crate::names::Named;
-use crate::notify::channel::{NotifyConfig, ReceiverConfig, ReceiverKind, Way};
+use crate::notify::channel::{NotifyConfig, ReceiverConfig, ReceiverKind, Security, Way, check_topic};
 use crate::notify::digest::NOTICES_MAX;
 use crate::notify::matcher::Field;
-use crate::notify::receiver::email::Security;
-use crate::notify::receiver::pubsub;
 use crate::notify::route::{RouteDraft, Routes};
 use crate::notify::sealed::Sealed;
 use crate::notify::template::Language;
@@ -371,7 +369,7 @@ impl Reading<'_> {
 
     fn topic(&mut self) -> String {
         let topic = self.text("topic");
-        if let Err(wanted) = pubsub::topic(&topic) {
+        if let Err(wanted) = check_topic(&topic) {
             self.faults.add(self.key("topic"), format!("{topic:?}"), wanted);
         }
         topic

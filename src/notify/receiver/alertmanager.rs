@@ -9,7 +9,8 @@ use chrono::{DateTime, Duration, Utc};
 use reqwest::Client;
 use serde_json::{Value as Json, json};
 
-use super::{Receiver, client, last_ref, link, outcome};
+use super::Receiver;
+use super::http::{client, last_ref, link, outcome};
 use crate::id;
 use crate::incident::Kind;
 use crate::names::Named;

@@ -14,24 +14,14 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use tokio::time::timeout;
 
-use super::{Receiver, WITHIN, shortened};
-use crate::names::named;
+use super::Receiver;
+use super::http::{WITHIN, shortened};
 use crate::notify::notice::{Notice, Outcome};
+
+pub use crate::notify::channel::Security;
 
 /// How much of a subject is kept: more is shown by nobody.
 const SUBJECT_MAX_CHARS: usize = 150;
-
-named! {
-    /// How the connection is kept secret.
-    pub enum Security {
-        /// STARTTLS, or nothing is sent.
-        StartTls = "starttls",
-        /// TLS from the beginning.
-        Tls = "tls",
-        /// Not at all: a relay on this machine.
-        None = "none",
-    }
-}
 
 /// A mail server, and what lets us in.
 #[derive(Clone)]

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use reqwest::{Client, Url};
 use serde_json::json;
 
-use super::{Receiver, client, outcome, shortened};
+use super::Receiver;
+use super::http::{client, outcome, shortened};
 use crate::notify::notice::{Notice, Outcome};
 
 /// A message has 32,000 bytes at most, with all around it; a character has four.

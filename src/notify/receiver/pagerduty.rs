@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::{Value as Json, json};
 
-use super::{Receiver, client, last_ref, link, outcome, shortened};
+use super::Receiver;
+use super::http::{client, last_ref, link, outcome, shortened};
 use crate::id;
 use crate::incident::Kind;
 use crate::notify::notice::{Content, Notice, Outcome};

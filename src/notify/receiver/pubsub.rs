@@ -16,43 +16,19 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::{Receiver, client, outcome};
+use super::Receiver;
+use super::http::{client, outcome};
 use crate::credentials;
 use crate::notify::notice::{Notice, Outcome};
 
 /// Google's own server.
 pub const ENDPOINT: &str = "https://pubsub.googleapis.com";
 
-/// How a topic is named.
-pub const FORM: &str = "projects/PROJECT/topics/NAME";
-
 /// All that Pub/Sub has, and nothing in other services; what may be published is IAM's affair.
 const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
 
 /// Longest value of an attribute: <https://cloud.google.com/pubsub/quotas#resource_limits>.
 const ATTRIBUTE_MAX_BYTES: usize = 1_024;
-
-/// Checks how a topic is named: <https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names>.
-///
-/// # Errors
-/// What would be right.
-pub fn topic(text: &str) -> Result<String, String> {
-    let is_project = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':');
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '%');
-    let is_topic = |project: &str, name: &str| {
-        !project.is_empty()
-            && project.chars().all(is_project)
-            && (3..=255).contains(&name.len())
-            && name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.chars().all(is_name)
-    };
-    match text.split('/').collect::<Vec<_>>().as_slice() {
-        ["projects", project, "topics", name] if is_topic(project, name) => Ok(text.to_owned()),
-        _ => Err(format!(
-            "expected {FORM:?} with a name of 3 to 255 characters, such as \"projects/acme-prod/topics/pedwatch-notices\""
-        )),
-    }
-}
 
 /// A topic that is told.
 #[derive(Clone)]

@@ -9,8 +9,9 @@ use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Receiver;
+use super::http::{client, outcome};
 use super::slack_webhook::message;
-use super::{Receiver, client, outcome};
 use crate::incident::Kind;
 use crate::notify::notice::{Notice, Outcome};
 

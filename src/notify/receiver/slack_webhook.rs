@@ -10,7 +10,8 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::{Value as Json, json};
 
-use super::{Receiver, client, outcome};
+use super::Receiver;
+use super::http::{client, outcome};
 use crate::notify::notice::{Notice, Outcome};
 
 /// What a section holds at most, in characters: <https://docs.slack.dev/reference/block-kit/blocks/section-block>.

@@ -14,7 +14,8 @@ use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use sha2::Sha256;
 
-use super::{Receiver, client, outcome};
+use super::Receiver;
+use super::http::{client, outcome};
 use crate::notify::notice::{Notice, Outcome};
 
 /// Stands before a secret in base64.

@@ -15,8 +15,8 @@ use gcp_bigquery_client::model::time_partitioning::TimePartitioning;
 use gcp_bigquery_client::model::view_definition::ViewDefinition;
 
 use super::super::{StoreError, schema};
-use super::BigQuery;
 use super::client::{Failure, Kind};
+use super::store::BigQuery;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -16,8 +16,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::super::query::{Query, Rows, Value};
 use super::super::schema;
-use super::BigQuery;
 use super::client::Failure;
+use super::store::BigQuery;
 use crate::id;
 
 /// How long to wait before asking for a result again that was not there yet.

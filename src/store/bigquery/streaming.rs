@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use super::super::Appended;
 use super::super::row::{DeploymentConfig, Record, Row};
 use super::client::{Failure, Kind};
-use super::{BigQuery, Shared};
+use super::store::{BigQuery, Shared};
 
 /// Rows of one request. 50,000 are allowed, 500 are recommended:
 /// <https://cloud.google.com/bigquery/quotas#streaming_inserts>.
