@@ -11,7 +11,7 @@ step() { printf '\n== %s\n' "$*"; "$@"; }
 step tests/servers/setup.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets --all-features -- -D warnings
-# What README's first command builds, which does without clusters.
+# What README's first command builds, which does without what speaks to others.
 step cargo clippy --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --no-deps --all-features
 step tests/servers/released.sh

@@ -8,6 +8,9 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[cfg(not(feature = "cloud"))]
+compile_error!("the tests are of the whole program: cargo test --all-features");
+
 mod attacks;
 mod backfill;
 mod billing;
