@@ -477,3 +477,24 @@ impl Words {
         Ok(Words::Text { form, templates: Box::new(templates), built_in: Box::new(built_in) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_named_with_its_project() {
+        for good in ["projects/acme-prod/topics/pedwatch-notices", "projects/example.com:acme/topics/a.b"] {
+            assert_eq!(check_topic(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "pedwatch",
+            "projects/acme-prod/subscriptions/pedwatch",
+            "projects//topics/pedwatch",
+            "projects/a/topics/1ab",
+        ] {
+            assert!(check_topic(bad).expect_err(bad).starts_with("expected \"projects/PROJECT/topics/NAME\""));
+        }
+    }
+}

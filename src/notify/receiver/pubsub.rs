@@ -124,24 +124,3 @@ impl Receiver for PubSub {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_named_with_its_project() {
-        for good in ["projects/acme-prod/topics/pedwatch-notices", "projects/example.com:acme/topics/a.b"] {
-            assert_eq!(topic(good).as_deref(), Ok(good));
-        }
-        for bad in [
-            "",
-            "pedwatch",
-            "projects/acme-prod/subscriptions/pedwatch",
-            "projects//topics/pedwatch",
-            "projects/a/topics/1ab",
-        ] {
-            assert!(topic(bad).expect_err(bad).starts_with("expected \"projects/PROJECT/topics/NAME\""));
-        }
-    }
-}
