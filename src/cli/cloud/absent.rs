@@ -18,8 +18,8 @@ use crate::store::firestore::DatabaseName;
 pub(in crate::cli) fn without(what: &str, instead: Option<&str>) -> anyhow::Error {
     let instead = instead.map(|instead| format!(", or {instead}")).unwrap_or_default();
     Usage(format!(
-        "{what}: this pedwatch is built without what speaks to Google Cloud and to receivers; expected a build with \
-         cargo build --release --features cloud, or the image{instead}"
+        "{what} needs what speaks to Google Cloud and to receivers, which this pedwatch is built without; expected a build \
+         with cargo build --release --features cloud, or the image{instead}"
     ))
     .into()
 }
