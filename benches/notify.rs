@@ -1,4 +1,4 @@
-//! `cargo bench --features cloud --bench notify`: how many events a second go through the state machine into a ledger of SQLite, with nobody, a
+//! `cargo bench --bench notify`: how many events a second go through the state machine into a ledger of SQLite, with nobody, a
 //! thousand and a hundred thousand Deployments having something open; and what following adds to a push to `pedwatch serve`:
 //! without a ledger, with one in a file of its own, and with one in the store's.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]

@@ -1,4 +1,4 @@
-//! `cargo bench --features cloud --bench subscriber`: a backlog drained by `pedwatch pull` into SQLite, against a consumer that only
+//! `cargo bench --bench subscriber`: a backlog drained by `pedwatch pull` into SQLite, against a consumer that only
 //! acknowledges, on a server that hands out as fast as it is asked; that nothing is acknowledged before it is durable; pushes
 //! to `pedwatch serve` over 64 connections, and what they cost it; one push at a time, against bare commits of one row on the
 //! same disk; and how long `serve` takes from its start to the first 204, with 10,000 versions in the store. `BENCH_MESSAGES`

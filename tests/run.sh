@@ -12,7 +12,7 @@ step tests/servers/setup.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets --all-features -- -D warnings
 # What README's first command builds, which does without what speaks to others.
-step cargo clippy --locked -- -D warnings
+step cargo clippy --locked --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --locked --no-deps --all-features
 step tests/servers/released.sh
 # With what the tests of faults print: how many messages, how many kills, what was lost.

@@ -12,6 +12,8 @@ mod client;
 #[cfg(feature = "cloud")]
 mod dataset;
 #[cfg(feature = "cloud")]
+mod script;
+#[cfg(feature = "cloud")]
 mod sql;
 #[cfg(feature = "cloud")]
 mod store;

@@ -144,7 +144,7 @@ pub fn over_tables(sql: &str) -> String {
 }
 
 /// Some SQL behind the definitions of views.
-fn with_views(views: &[(&str, String)], sql: &str) -> String {
+pub(super) fn with_views(views: &[(&str, String)], sql: &str) -> String {
     if views.is_empty() {
         return sql.to_owned();
     }
@@ -153,41 +153,8 @@ fn with_views(views: &[(&str, String)], sql: &str) -> String {
     format!("WITH\n{}\n{}", definitions.join(",\n"), named_as(sql, ""))
 }
 
-/// A script that computes no view twice: what is named more than once is a temporary table first. A store that puts a
-/// view's text wherever it is named computes hundreds of them for one question, or gives up planning it.
-pub(super) fn script(views: Vec<(&'static str, String)>, question: &str) -> String {
-    let texts: Vec<String> = views.iter().map(|(_, text)| text.clone()).chain([question.to_owned()]).collect();
-    let (mut statements, mut pending) = (Vec::new(), Vec::new());
-    for (name, text) in views {
-        if texts.iter().map(|text| times_named(text, name)).sum::<usize>() < 2 {
-            pending.push((name, text));
-            continue;
-        }
-        let statement = with_views(&taken_by(&mut pending, &text), &text);
-        statements.push(format!("CREATE TEMP TABLE {name} AS\n{}", named_as(&statement, "").trim_end()));
-    }
-    let statement = with_views(&taken_by(&mut pending, question), question);
-    statements.push(named_as(&statement, ""));
-    statements.join(";\n")
-}
-
-/// Takes out the views that some SQL names, directly or not, in their order.
-fn taken_by(pending: &mut Vec<(&'static str, String)>, sql: &str) -> Vec<(&'static str, String)> {
-    let mut taken: Vec<(&'static str, String)> = Vec::new();
-    for index in (0..pending.len()).rev() {
-        let is_named = |(name, _): &(&str, String)| {
-            times_named(sql, name) > 0 || taken.iter().any(|(_, text)| times_named(text, name) > 0)
-        };
-        if pending.get(index).is_some_and(is_named) {
-            taken.push(pending.remove(index));
-        }
-    }
-    taken.reverse();
-    taken
-}
-
 /// How often some SQL names a view or a table.
-fn times_named(sql: &str, name: &str) -> usize {
+pub(super) fn times_named(sql: &str, name: &str) -> usize {
     let named = format!("${{dataset}}.{name}");
     let behind = sql.split(&named).skip(1);
     behind.filter(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_')).count()

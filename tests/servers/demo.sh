@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/servers/setup.sh
-[ -n "${PEDWATCH:-}" ] || { cargo build --release --locked --features cloud && PEDWATCH=target/release/pedwatch; }
+[ -n "${PEDWATCH:-}" ] || { cargo build --release --locked && PEDWATCH=target/release/pedwatch; }
 python=target/servers/bigquery/bin/python
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 

@@ -86,7 +86,8 @@ fn commands(page: &str) -> Vec<String> {
     let lines = text.replace("\\\n", " ");
     let of_ours = lines.lines().flat_map(|line| line.split(['|', ';'])).filter_map(|part| {
         let part = part.split(" #").next().unwrap_or_default().trim();
-        part.strip_prefix("pedwatch ").or_else(|| part.split_once("cargo run --release -- ").map(|(_, rest)| rest))
+        part.strip_prefix("pedwatch ")
+            .or_else(|| part.split_once("cargo run --release --no-default-features -- ").map(|(_, rest)| rest))
     });
     of_ours.map(str::to_owned).collect()
 }

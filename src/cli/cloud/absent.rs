@@ -19,7 +19,7 @@ pub(in crate::cli) fn without(what: &str, instead: Option<&str>) -> anyhow::Erro
     let instead = instead.map(|instead| format!(", or {instead}")).unwrap_or_default();
     Usage(format!(
         "{what} needs what speaks to Google Cloud and to receivers, which this pedwatch is built without; expected a build \
-         with cargo build --release --features cloud, or the image{instead}"
+         with cargo build --release, or the image{instead}"
     ))
     .into()
 }
@@ -37,7 +37,7 @@ pub(in crate::cli) async fn open_firestore(name: &DatabaseName, _: &Config) -> R
 pub(in crate::cli) fn check_channels(config: &Config) -> Result<()> {
     Channels::for_words(&config.notify).map_err(refused)?;
     if !config.notify.receivers.is_empty() {
-        report::note("the secrets of the receivers are not checked: this pedwatch is built without the feature cloud");
+        report::note("the secrets of the receivers are not checked: this pedwatch is built with --no-default-features");
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl BigQuery {
     fn in_dataset(&self, query: &Query) -> String {
         let dataset = format!("{}.", self.quoted());
         let (views, question) = query.steps();
-        schema::Dialect { dataset: &dataset, ..schema::BIGQUERY }.fill(&schema::script(views, &question))
+        schema::Dialect { dataset: &dataset, ..schema::BIGQUERY }.fill(&script::of(views, &question))
     }
 }
 
