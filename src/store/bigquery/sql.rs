@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 use super::super::query::{Query, Rows, Value};
 use super::super::schema;
 use super::client::Failure;
+use super::script;
 use super::store::BigQuery;
 use crate::id;
 
