@@ -24,8 +24,10 @@ use raw::{Faults, Raw};
 
 mod layers;
 mod raw;
+mod schema;
 
 pub use layers::{env_name, keys};
+pub use schema::schema;
 
 /// The commented example: all keys, at their defaults.
 pub const EXAMPLE: &str = include_str!("config/example.toml");

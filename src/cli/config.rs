@@ -1,4 +1,4 @@
-//! `pedwatch config check|example`.
+//! `pedwatch config check|example|schema`.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::cloud::check_channels;
 use super::report;
 use super::table::{Column, Screen, Table};
-use crate::config::{Config, EXAMPLE, Origin, env_name};
+use crate::config::{Config, EXAMPLE, Origin, env_name, schema};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -15,11 +15,14 @@ pub(super) enum Command {
     Check,
     /// Print a commented example: all keys, at their defaults
     Example,
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
 }
 
 pub(super) fn run(command: &Command, config: &Config, screen: Screen) -> Result<ExitCode> {
     match command {
         Command::Example => report::text(EXAMPLE)?,
+        Command::Schema => report::json_text(&format_args!("{:#}\n", schema()))?,
         Command::Check => {
             check_channels(config)?;
             let mut table = Table::new([

@@ -123,6 +123,7 @@ const WORDS: &[Words] = &[
     },
     words("config check", &["config check --config pedwatch.toml"]),
     words("config example", &["config example"]),
+    words("config schema", &["config schema"]),
     words("completions", &["completions bash"]),
     words("man", &["man /usr/local/share/man/man1"]),
 ];

@@ -67,6 +67,11 @@ pub(super) fn named_sections() -> [(&'static str, Table); 2] {
     ]
 }
 
+/// What a route is by default.
+pub(super) fn route() -> Table {
+    Table::try_from(RawRoute::default()).unwrap_or_default()
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawLog {

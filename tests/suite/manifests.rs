@@ -10,13 +10,15 @@ use crate::support::root;
 /// The versions that GKE has, and the one to come.
 const VERSIONS: [&str; 3] = ["1.31", "1.34", "1.36"];
 
-/// All of it, as `kubectl apply -k` sends it.
-fn manifests() -> String {
+/// What looks into a cluster from inside, and what takes messages there.
+const FOLDERS: [(&str, usize); 2] = [("deploy/kubernetes", 15), ("deploy/kubernetes/consumer", 5)];
+
+/// All of a folder, as `kubectl apply -k` sends it.
+fn manifests(folder: &str) -> String {
     let built = Command::new(root().join("tests/servers/kubernetes.sh")).output().expect("bash");
     assert!(built.status.success(), "{}", stderr(&built));
     let kubectl = PathBuf::from(String::from_utf8(built.stdout).expect("a path").trim()).join("bin/kubectl");
-    let output =
-        Command::new(kubectl).arg("kustomize").arg(root().join("deploy/kubernetes")).output().expect("kubectl");
+    let output = Command::new(kubectl).arg("kustomize").arg(root().join(folder)).output().expect("kubectl");
     assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -33,26 +35,36 @@ fn the_manifests_are_as_kubernetes_wants_them() {
         let output = check.args(["--strict", "-k", version]).arg(&file).output().expect("kubernetes-validate");
         (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    let manifests = manifests();
-    for version in VERSIONS {
-        let (passed, said) = checked(&manifests, version);
-        assert!(passed && said.matches(" passed for resource ").count() == 15, "{version}: {said}");
+    for (folder, objects) in FOLDERS {
+        let manifests = manifests(folder);
+        for version in VERSIONS {
+            let (passed, said) = checked(&manifests, version);
+            let count = said.matches(" passed for resource ").count();
+            assert!(passed && count == objects, "{folder}, {version}: {count} {said}");
+        }
     }
+    let manifests = manifests(FOLDERS[0].0);
     let (passed, said) = checked(&manifests.replace("concurrencyPolicy:", "concurrencyPolicies:"), "1.34");
     assert!(!passed, "it finds nothing: {said}");
 }
 
 #[test]
 fn what_they_start_there_is() {
-    let manifests = manifests();
-    assert!(!manifests.contains("image: pedwatch\n"), "an image without a registry:\n{manifests}");
-    for subcommand in ["watch", "snapshot", "daily", "canary"] {
-        assert!(manifests.contains(&format!("- {subcommand}\n")), "nothing starts {subcommand}");
-        assert!(run(command().args([subcommand, "--help"]), b"").status.success(), "{subcommand}");
+    let [manifests, consumer] = FOLDERS.map(|(folder, _)| manifests(folder));
+    for (manifests, subcommands) in
+        [(&manifests, ["watch", "snapshot", "daily", "canary"].as_slice()), (&consumer, ["pull"].as_slice())]
+    {
+        assert!(!manifests.contains("image: pedwatch\n"), "an image without a registry:\n{manifests}");
+        for subcommand in subcommands {
+            assert!(manifests.contains(&format!("- {subcommand}\n")), "nothing starts {subcommand}");
+            assert!(run(command().args([subcommand, "--help"]), b"").status.success(), "{subcommand}");
+        }
     }
-    let config = root().join("deploy/kubernetes/pedwatch.toml");
-    let checked = run(command().arg("--config").arg(config).args(["config", "check"]), b"");
-    assert!(checked.status.success(), "{}", stderr(&checked));
+    for (folder, _) in FOLDERS {
+        let config = root().join(folder).join("pedwatch.toml");
+        let checked = run(command().arg("--config").arg(config).args(["config", "check"]), b"");
+        assert!(checked.status.success(), "{}", stderr(&checked));
+    }
     // What the canary may patch is where no pod may run and nobody has a right.
     let there: Vec<&str> =
         manifests.split("---\n").filter(|text| text.contains("\n  namespace: pedwatch-canary\n")).collect();
