@@ -23,6 +23,7 @@ mod days;
 mod docs;
 mod exceptions;
 mod faults;
+mod figures;
 mod forms;
 mod github;
 mod golden;
