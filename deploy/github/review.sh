@@ -14,7 +14,11 @@ pedwatch() {
   fi
 }
 
-pedwatch ped validate --format github "$PEDS"
+# Where the last one was taken out, there is nothing to validate; git keeps no empty folder.
+mkdir -p "$PEDS"
+if [ -n "$(find "$PEDS" -iname '*.yaml' -o -iname '*.yml')" ]; then
+  pedwatch ped validate --format github "$PEDS"
+fi
 
 # The folder as it was, inside of the checkout: the image sees nothing else.
 old=$(mktemp -d ./pedwatch-base.XXXXXX)

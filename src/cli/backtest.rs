@@ -69,7 +69,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let to = args.to.unwrap_or_else(Utc::now);
     check_span(["--from", "--to"], Some(id::time(args.from)), Some(id::time(to)))?;
     if args.platform_max.is_none() && args.limits.is_empty() && args.ped.is_empty() {
-        return Err(Usage("nothing is supposed; expected --platform-max, --limit or --ped".to_owned()).into());
+        return Err(Usage("no other limit is given; expected --platform-max, --limit or --ped".to_owned()).into());
     }
     let peds: Vec<PedPath> = args.ped.iter().map(|path| PedPath { from: BEGINNING, path: path.clone() }).collect();
     let supposed = additions(&peds_to_register(&peds, config, BEGINNING)?, Vec::new());

@@ -41,7 +41,7 @@ pub(super) enum Command {
     Assign {
         /// Its id
         id: String,
-        /// Who is to
+        /// Who sees to it
         #[arg(long, value_name = "WHO", value_parser = parse_told)]
         to: String,
     },
@@ -154,7 +154,7 @@ fn table(incidents: &[(&Document, &Incident)]) -> Table {
         Column::new("deployment"),
         Column::new("replicas").named(),
         Column::new("limit").named().only_if_any(),
-        Column::new("told (UTC)").named(),
+        Column::new("queued (UTC)").named(),
         Column::new("acknowledged by").named().only_if_any(),
         Column::new("assigned to").named().only_if_any(),
     ]);

@@ -64,7 +64,7 @@ async fn open_ledger(config: &Config, access: Access) -> Result<Option<Arc<dyn L
                 let path = path.display();
                 return Err(Usage(format!(
                     "no ledger is in sqlite:{path}: there is no such file; expected one that serve, pull, \
-                                          daily, ped register or notify made"
+                     daily, notify, ped register or ped remove made, or replay or backfill with --notify"
                 ))
                 .into());
             }

@@ -103,7 +103,7 @@ fn state(incident: Option<&Incident>, config: &Config) -> String {
     };
     let since = report::short(incident.began_at);
     let told = match &incident.told {
-        Some(told) => format!("told at {} UTC", report::short(told.at)),
+        Some(told) => format!("and a message about it was queued at {} UTC", report::short(told.at)),
         None if incident.is_held_back() => "held back by a silence".to_owned(),
         None => format!("not told yet: it is to hold for {} s", config.notify.settings.hold.num_seconds()),
     };

@@ -74,7 +74,8 @@ fn is_label(text: &str) -> bool {
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Proposal { namespace, deployment, owner, replicas, hpa_max, max_replicas, beyond } = self;
-        write!(f, "# Proposed from what runs: {replicas} replicas")?;
+        let s = if *replicas == 1 { "" } else { "s" };
+        write!(f, "# Proposed from what runs: {replicas} replica{s}")?;
         if let Some(max) = hpa_max {
             write!(f, ", an HPA up to {max}")?;
         }

@@ -48,6 +48,9 @@ fn a_pull_request_says_limits_fees_and_who_would_be_over() {
     let new = diff(&[nothing.to_str().expect("UTF-8"), DAYS[0], "--format=json"]);
     let new: Vec<Json> = serde_json::from_slice(&new.stdout).expect("JSON");
     assert!(!new.is_empty() && new.iter().all(|one| one["kind"] == "new"), "{new:?}");
+    let gone = diff(&[DAYS[0], nothing.to_str().expect("UTF-8"), "--format=json"]);
+    let gone: Vec<Json> = serde_json::from_slice(&gone.stdout).expect("JSON");
+    assert!(gone.len() == new.len() && gone.iter().all(|one| one["kind"] == "gone"), "{gone:?}");
     // Who repairs a fault is told what changes.
     std::fs::write(nothing.join("bad.yaml"), "kind: Ped\n").expect("written");
     let repaired = diff(&[nothing.to_str().expect("UTF-8"), DAYS[0]]);
@@ -99,6 +102,11 @@ fn the_action_annotates_faults_and_sums_up_changes() {
     // Of a push to a new branch nothing is known before.
     let (done, summary) = review(repository, "0000000000000000000000000000000000000000");
     assert!(done.status.success() && summary.contains("| new |"), "{summary} {}", stderr(&done));
+    // The last one may be taken out.
+    std::fs::remove_dir_all(repository.join("peds")).expect("removed");
+    let (done, summary) = review(repository, &base);
+    assert!(done.status.success() && summary.contains("| gone |"), "{summary} {}", stderr(&done));
+    copied(DAYS[1]);
     // A fault is an annotation on its line, and the review fails.
     std::fs::write(repository.join("peds/bad.yaml"), "apiVersion: pedwatch/v1\nkind: Ped\nspec: {maxReplicas: many}\n")
         .expect("written");

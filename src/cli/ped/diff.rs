@@ -64,11 +64,15 @@ struct Told<'p> {
 }
 
 pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<ExitCode> {
-    let Some(new) = valid(std::slice::from_ref(&args.new), config, FaultFormat::Text, screen)? else {
-        return Ok(ExitCode::FAILURE);
-    };
-    let new: Vec<Ped> = new.into_iter().map(|located| located.ped).collect();
     let old = before(&args.old, config)?;
+    // Where the last PED was taken out, all are gone; where there was none before, the folder is the wrong one.
+    let is_empty = args.new.is_dir() && files::expand_to(std::slice::from_ref(&args.new), is_yaml)?.is_empty();
+    let new = match is_empty && !old.is_empty() {
+        true => Some(Vec::new()),
+        false => valid(std::slice::from_ref(&args.new), config, FaultFormat::Text, screen)?,
+    };
+    let Some(new) = new else { return Ok(ExitCode::FAILURE) };
+    let new: Vec<Ped> = new.into_iter().map(|located| located.ped).collect();
     let asked = match &args.store {
         Some(_) => asked(&*require_store(args.store, config, Access::Existing).await?).await?,
         None => HashMap::new(),

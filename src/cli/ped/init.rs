@@ -52,7 +52,10 @@ pub(in crate::cli) async fn run(args: Args, config: &Config) -> Result<ExitCode>
     ))?;
     if beyond > 0 {
         let most = config.policy.platform.end();
-        report::note(&format!("{beyond} of them ask for more than the {most} that the platform allows: they say so"));
+        report::note(&format!(
+            "{beyond} of them ask for more than the {most} that the platform allows, as a comment in them says: ped validate refuses \
+             these"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

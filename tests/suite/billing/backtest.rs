@@ -138,7 +138,7 @@ fn the_demo_month_would_have_been_quiet_for_its_price() {
     let table = stdout(&backtest(&[&span[..], &["--limit=payments/invoices-api=10"]].concat()));
     assert!(table.contains("1 → 0") && table.contains("8h 42m → 0m") && table.contains("+171"), "{table}");
     for (args, why) in [
-        (&["--from=2026-09-01"][..], "nothing is supposed; expected --platform-max, --limit or --ped"),
+        (&["--from=2026-09-01"][..], "no other limit is given; expected --platform-max, --limit or --ped"),
         (&["--from=2026-09-01", "--limit=payments=3"], "expected NAMESPACE/DEPLOYMENT=N"),
         (&["--from=2026-09-01", "--to=2026-08-01", "--platform-max=4"], "expected --from to be earlier"),
     ] {

@@ -117,7 +117,7 @@ fn an_incident_is_acknowledged_assigned_and_explained() {
     let alert = alerts.as_array().expect("alerts").iter().find(|alert| alert["alert_type"] == "over_limit");
     let alert = alert.and_then(|alert| alert["alert_id"].as_str()).expect("an alert").to_owned();
     let explained = world.says(&["notify", "explain", &alert]);
-    for part in ["routes[0]: tells hook, slack", "routes[1]: is not asked", "owner: ", "is open since", "told at"] {
+    for part in ["routes[0]: tells hook, slack", "routes[1]: is not asked", "owner: ", "is open since", "queued at"] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
     assert!(fails(&world, &["notify", "explain", "none"]).contains("there is no alert none"));
