@@ -2,7 +2,7 @@
 //! acknowledges, on a server that hands out as fast as it is asked; that nothing is acknowledged before it is durable; pushes
 //! to `pedwatch serve` over 64 connections, and what they cost it; one push at a time, against bare commits of one row on the
 //! same disk; and how long `serve` takes from its start to the first 204, with 10,000 versions in the store. `BENCH_MESSAGES`
-//! sets another number than 50,000.
+//! sets another number than 50,000. What is pulled is measured with `BENCH_PARTS=pull`.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]
 
 use std::io::{Read, Write};
@@ -45,8 +45,10 @@ fn main() {
     let bench = Bench { folder: folder.path(), peds, messages };
     let mut figures = Figures::default();
     runtime.block_on(async {
-        bench.drain(&mut figures).await;
-        bench.is_durable_first().await;
+        if std::env::var("BENCH_PARTS").is_ok_and(|parts| parts.contains("pull")) {
+            bench.drain(&mut figures).await;
+            bench.is_durable_first().await;
+        }
         bench.push(2, "push_2kb", &mut figures).await;
         bench.push(7, "push_7kb", &mut figures).await;
         bench.alone(&mut figures).await;
@@ -209,7 +211,8 @@ impl Bench<'_> {
         let store = self.folder.join(store);
         register(&store, &self.peds);
         let running = run(&store, &["serve"], &environment);
-        while reqwest::get(format!("http://127.0.0.1:{port}/livez")).await.is_err() {
+        let ready = format!("http://127.0.0.1:{port}/readyz");
+        while !reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         (running, format!("http://127.0.0.1:{port}/pubsub/push").into())

@@ -1,5 +1,5 @@
 //! A Pub/Sub server that hands out as fast as it is asked: StreamingPull with flow control and deadlines, Acknowledge and
-//! ModifyAckDeadline as the real one has them, and nothing else. It leaves out ordering, filters and exactly-once delivery.
+//! ModifyAckDeadline as the real one has them, and of GetSubscription that there is one. It leaves out ordering, filters and exactly-once delivery.
 //!
 //! Source of truth: <https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#subscriber>.
 
@@ -124,6 +124,11 @@ impl Subscription {
                 }
                 let trailers = async { Some(Ok(status("0"))) };
                 Full::new(framed(&[])).with_trailers(trailers).boxed_unsync()
+            }
+            // What a start asks, to see whether anybody answers.
+            "GetSubscription" => {
+                while body.frame().await.is_some() {}
+                Full::new(framed(&[])).with_trailers(async { Some(Ok(status("0"))) }).boxed_unsync()
             }
             _ => {
                 while body.frame().await.is_some() {}

@@ -54,7 +54,7 @@ fn figures() -> BTreeMap<String, f64> {
 
 /// As people read it: three digits, thousands apart.
 fn shown(value: f64) -> String {
-    let decimals = if value >= 100.0 || value == 0.0 {
+    let decimals = if value >= 100.0 || value.fract() == 0.0 {
         0
     } else if value >= 10.0 {
         1
@@ -88,7 +88,7 @@ type Line = (&'static str, Box<dyn Fn(f64) -> String>);
 fn lines(figures: &BTreeMap<String, f64>) -> Vec<Line> {
     let figure = |name: &str| *figures.get(name).unwrap_or_else(|| panic!("{name} was not measured"));
     let cpu = figure("subscriber.push_7kb_cpu_us") / 1e6;
-    let pulled = figure("subscriber.pulled_per_s");
+    let pushed = figure("subscriber.push_7kb_per_s");
     let mean = |clusters: f64| clusters * ENTRIES_A_DAY / 86_400.0;
     let storm = |clusters: f64| clusters * DEPLOYMENTS * STORM_ENTRIES / STORM_SECONDS;
     let instances = move |per_s: f64| (per_s * cpu / BUSY).ceil().max(1.0);
@@ -128,8 +128,8 @@ fn lines(figures: &BTreeMap<String, f64>) -> Vec<Line> {
         ),
         ("instances in a storm", Box::new(move |clusters| shown(instances(storm(clusters))))),
         (
-            "seconds until one `pull` has caught up with a storm that came at once",
-            Box::new(move |clusters| shown(storm(clusters) * STORM_SECONDS / pulled)),
+            "seconds that one `serve` on two cores takes for a storm's entries, as fast as they come",
+            Box::new(move |clusters| shown(storm(clusters) * STORM_SECONDS / pushed)),
         ),
         (
             "Pub/Sub, GiB a month in and out",
