@@ -1,9 +1,7 @@
 //! Configuration: one TOML file and the environment, parsed raw and converted once into a valid [`Config`].
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::billing::Prices;
@@ -15,18 +13,22 @@ use crate::source::logging::LoggingConfig;
 use crate::source::pull::PullConfig;
 use crate::source::push::PushConfig;
 use crate::store::batch::Batching;
-use crate::store::bigquery::{BigQueryConfig, DatasetName};
-use crate::store::firestore::{DatabaseName, FirestoreConfig};
-use crate::telemetry::{LogFormat, redact};
+use crate::store::bigquery::BigQueryConfig;
+use crate::store::firestore::FirestoreConfig;
+use crate::telemetry::LogFormat;
 use crate::timeline::reality::Thresholds;
 use layers::{defaults, flatten, override_from, read_file, set};
 use raw::{Faults, Raw};
 
 mod layers;
+mod place;
 mod raw;
+mod refused;
 mod schema;
 
 pub use layers::{env_name, keys};
+pub use place::{LEDGER_URL, LedgerUrl, STORE_URL, StoreUrl};
+pub use refused::{ConfigError, Refused};
 pub use schema::schema;
 
 /// The commented example: all keys, at their defaults.
@@ -110,132 +112,6 @@ pub struct ConsumerConfig {
     pub start_wait: Duration,
     /// Port of `/metrics`, `/livez` and `/readyz`.
     pub metrics_port: u16,
-}
-
-/// A place for facts. The in-memory store is a choice of `replay`'s own, and never a fallback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// A SQLite database file, made if need be.
-    Sqlite(PathBuf),
-    /// A BigQuery dataset.
-    BigQuery(DatasetName),
-}
-
-/// What a store's URL looks like, for help and errors.
-pub const STORE_URL: &str = "sqlite:FILE|bigquery:PROJECT.DATASET";
-
-impl FromStr for StoreUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        match url.split_once(':') {
-            // SQLite's own names for memory and for URIs: what is recorded there would be gone.
-            Some(("sqlite", name)) if name.starts_with(':') || name.starts_with("file:") => {
-                Err(format!("{:?} names no file; expected sqlite:FILE", redact::url(url)))
-            }
-            Some(("sqlite", path)) if !path.is_empty() => Ok(StoreUrl::Sqlite(path.into())),
-            Some(("bigquery", name)) => Ok(StoreUrl::BigQuery(name.parse()?)),
-            _ => {
-                Err(format!("{:?} is not a store; expected sqlite:FILE or bigquery:PROJECT.DATASET", redact::url(url)))
-            }
-        }
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            StoreUrl::BigQuery(name) => write!(f, "bigquery:{name}"),
-        }
-    }
-}
-
-/// A place for what is to be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LedgerUrl {
-    /// A SQLite database file, made if need be; it may be the one that facts are in.
-    Sqlite(PathBuf),
-    /// A database of Firestore.
-    Firestore(DatabaseName),
-}
-
-/// What a ledger's URL looks like, for help and errors.
-pub const LEDGER_URL: &str = "sqlite:FILE|firestore:PROJECT/DATABASE";
-
-impl FromStr for LedgerUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        match url.split_once(':') {
-            Some(("firestore", name)) => Ok(LedgerUrl::Firestore(name.parse()?)),
-            _ => match url.parse() {
-                Ok(StoreUrl::Sqlite(path)) => Ok(LedgerUrl::Sqlite(path)),
-                _ => Err(format!("{:?} is not a ledger; expected {LEDGER_URL}", redact::url(url))),
-            },
-        }
-    }
-}
-
-impl fmt::Display for LedgerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LedgerUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            LedgerUrl::Firestore(DatabaseName { project, database }) => write!(f, "firestore:{project}/{database}"),
-        }
-    }
-}
-
-/// Why a configuration is refused. The message names the key, the value and what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The file is not TOML, or has a key or a type that does not exist.
-    #[error("in {}: {message}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// With the line and a picture of it.
-        message: String,
-    },
-    /// A variable that is no key, or whose value does not fit.
-    #[error("in the environment, {variable}: {message}")]
-    Environment {
-        /// The variable.
-        variable: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// Something is wrong with a route, or between routes.
-    #[error("{0}")]
-    Routes(String),
-    /// A value that fits its type, but not its meaning.
-    #[error("{key} is {value}; {wanted}")]
-    Invalid {
-        /// The key, dotted.
-        key: String,
-        /// What it is.
-        value: String,
-        /// What would be right.
-        wanted: String,
-    },
-}
-
-/// A configuration that is refused: everything that is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct Refused {
-    /// One at least.
-    pub faults: Vec<ConfigError>,
-    /// How logs are written, as far as that could be read: whoever reads them is to read this too.
-    pub log_format: LogFormat,
 }
 
 impl Config {

@@ -33,8 +33,11 @@ const BUSY: Duration = Duration::from_secs(10);
 /// How often one that opens a file looks again whether others have done so. SQLite itself does not wait there.
 const OPENING: Duration = Duration::from_millis(20);
 
-/// Pages kept in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
+/// Pages that the writer keeps in memory, in KiB: ids are hashes, so a batch of rows touches leaves all over the index.
 const CACHE_KIB: u32 = 32 << 10;
+
+/// Pages that one who asks keeps: what is read is mostly read once, and may be large.
+const READ_CACHE_KIB: u32 = 8 << 10;
 
 /// Pages (of 4 KiB) in the log before they are copied into the database: several of a replay's batches, so that a page
 /// that each of them touches is copied once.
@@ -82,7 +85,8 @@ impl Sqlite {
         set_up(&writer)?;
         let file = file.of(number(&writer).map_err(|error| store_error(&error))?);
         let another = || {
-            let connection = connect(path).and_then(|connection| prepare(&connection).map(|()| connection));
+            let connection =
+                connect(path).and_then(|connection| prepare(&connection, READ_CACHE_KIB).map(|()| connection));
             Ok::<_, StoreError>(Session::new(connection.map_err(|error| store_error(&error))?))
         };
         Ok(Sqlite {
@@ -185,12 +189,12 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection, cache_kib: u32) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
     connection.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{CACHE_KIB}; \
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{cache_kib}; \
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
     ))
 }
@@ -201,7 +205,7 @@ fn set_up(connection: &Connection) -> Result<(), StoreError> {
     loop {
         // Whose it is comes first: the mode of the log is written into the file.
         let done = refuse_foreign(connection)
-            .and_then(|()| prepare(connection).map_err(|error| store_error(&error)))
+            .and_then(|()| prepare(connection, CACHE_KIB).map_err(|error| store_error(&error)))
             .and_then(|()| migrate(connection));
         match done {
             Err(StoreError::Transient(_)) if begun.elapsed() < BUSY => std::thread::sleep(OPENING),

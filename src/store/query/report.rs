@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::pages::{limit, paged, streamed};
-use super::{Query, Value, heads, select};
+use super::quarantine::heads;
+use super::{Query, Value, select};
 use crate::store::reach::Reach;
 use crate::store::row::{Change, QuarantineHead, RaisedAlert};
 use crate::store::{Store, StoreError};

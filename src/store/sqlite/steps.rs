@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{CACHE_KIB, bind, fetch};
+use super::{bind, fetch};
 use crate::store::query::{Query, Rows};
 use crate::store::reach::Reach;
 use crate::store::schema;
@@ -58,13 +58,14 @@ impl Steps {
         if views.is_empty() {
             return fetch(connection, &local(&question), &query.parameters, page_rows, take);
         }
+        let cache: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0))?;
         connection.pragma_update(None, "cache_size", -i64::from(SORT_KIB))?;
         let answered = self.make(connection, query, &views).and_then(|made| {
             fetch(connection, &local(&question), &query.parameters, page_rows, take)?;
             self.made = Some(made);
             Ok(())
         });
-        connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+        connection.pragma_update(None, "cache_size", cache)?;
         answered
     }
 

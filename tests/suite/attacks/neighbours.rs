@@ -616,7 +616,7 @@ fn a_large_quarantine_is_listed_page_by_page() {
     let input = input.to_string_lossy().into_owned();
     run("replay of poison", &mut limited(1_024, &["replay", "--format=json", &store, &input]), b"");
     for (name, args, at_most) in [
-        ("list", vec!["quarantine", "list", &store], 128),
+        ("list", vec!["quarantine", "list", &store], 96),
         ("list as JSON", vec!["quarantine", "list", "--format=json", &store], 160),
         ("replay", vec!["quarantine", "replay", &store], 160),
     ] {
