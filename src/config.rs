@@ -17,7 +17,7 @@ use crate::store::bigquery::BigQueryConfig;
 use crate::store::firestore::FirestoreConfig;
 use crate::telemetry::LogFormat;
 use crate::timeline::reality::Thresholds;
-use layers::{defaults, flatten, override_from, read_file, set};
+use layers::{Lines, defaults, flatten, override_from, read_file, set};
 use raw::{Faults, Raw};
 
 mod layers;
@@ -126,11 +126,13 @@ impl Config {
         for key in keys() {
             origins.insert(key, Origin::Default);
         }
+        let mut lines = Lines::new();
         if let Some(path) = file {
-            let given = read_file(path, &mut faults).unwrap_or_else(|fault| {
+            let (given, of_file) = read_file(path, &mut faults).unwrap_or_else(|fault| {
                 faults.0.push(fault);
-                BTreeMap::new()
+                Default::default()
             });
+            lines = of_file;
             for (key, value) in given {
                 set(&mut table, &key, value);
                 origins.insert(key, Origin::File);
@@ -175,7 +177,7 @@ impl Config {
             .collect();
         // What does not fit was left out above.
         let raw: Raw = table.try_into().unwrap_or_else(|error: toml::de::Error| {
-            faults.0.push(ConfigError::File {
+            faults.0.push(ConfigError::Toml {
                 path: file.unwrap_or(Path::new("the defaults")).to_owned(),
                 message: error.to_string(),
             });
@@ -188,9 +190,13 @@ impl Config {
             let wanted = "expected firestore:PROJECT/DATABASE: Cloud Run keeps no file when an instance ends";
             faults.add("notify.ledger", format!("{:?}", url.to_string()), wanted.to_owned());
         }
-        match faults.0.as_slice() {
+        let origin = |key: &str| config.origins.get(key).map(|(_, origin)| origin.clone());
+        let place = |fault: ConfigError| fault.placed(config.file.as_deref(), &lines, origin);
+        let mut faults: Vec<ConfigError> = faults.0.into_iter().map(place).collect();
+        faults.sort_by(|left, right| left.order().cmp(&right.order()));
+        match faults.as_slice() {
             [] => Ok(config),
-            _ => Err(Refused { faults: faults.0, log_format: config.log_format }),
+            _ => Err(Refused { faults, log_format: config.log_format }),
         }
     }
 }
@@ -410,6 +416,11 @@ mod tests {
             assert!(said.lines().any(|line| line.contains(fault)), "{fault:?} is not in\n{said}");
         }
         assert_eq!(said.lines().count(), faults.len(), "{said}");
+        let lines =
+            said.lines().filter_map(|line| line.split_once(": line ")?.1.split(':').next()?.parse::<u32>().ok());
+        let lines: Vec<u32> = lines.collect();
+        assert_eq!(lines, [2, 3, 5, 8, 9, 10, 13, 13, 15], "in the order of the file: {said}");
+        assert!(said.contains("in the environment, PEDWATCH_PULL__LEASE_SECONDS: pull.lease_seconds is 1"), "{said}");
         assert!(load("[platform]\n\n[push]\n", &[]).is_ok(), "sections without keys");
     }
 
@@ -454,7 +465,7 @@ mod tests {
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (toml, env, parts) in [
             ("[platform]\nmax_replica = 3", &[][..], &["line 2", "max_replica", "min_replicas"][..]),
-            ("[platform]\nmax_replicas = \"3\"", &[], &["line 2", "i64"]),
+            ("[platform]\nmax_replicas = \"3\"", &[], &["line 2", "expected a whole number"]),
             ("[rules.bypass]\nseverity = \"loud\"", &[], &["line 2", "loud", "warning"]),
             ("[platform]\nmax_replicas = 1", &[], &["platform.max_replicas is 1", "from 2"]),
             ("[platform]\nmin_replicas = -1", &[], &["platform.min_replicas is -1", "0 or more"]),

@@ -171,14 +171,14 @@ impl Fault {
     }
 }
 
-/// A PED and the place of its document.
+/// A PED and its place.
 #[derive(Debug, Clone)]
 pub struct Located {
     /// The application.
     pub ped: Ped,
     /// The file it stands in.
     pub file: PathBuf,
-    /// Where it begins.
+    /// Where it names its Deployment.
     pub place: Place,
 }
 

@@ -127,11 +127,11 @@ impl Subscription {
             }
             // What a start asks, to see whether anybody answers.
             "GetSubscription" => {
-                while body.frame().await.is_some() {}
+                to_its_end(body).await;
                 Full::new(framed(&[])).with_trailers(async { Some(Ok(status("0"))) }).boxed_unsync()
             }
             _ => {
-                while body.frame().await.is_some() {}
+                to_its_end(body).await;
                 // 12: unimplemented.
                 let unimplemented = response.header("grpc-status", "12").body(Full::default().boxed_unsync());
                 return Ok(unimplemented.expect("a response"));
@@ -155,7 +155,7 @@ impl Subscription {
         }
         let end = frame_bytes(&first).expect("a request");
         let asked = StreamingPullRequest::decode(first.get(5..end).expect("a request")).expect("a request");
-        tokio::spawn(async move { while requests.frame().await.is_some() {} });
+        tokio::spawn(to_its_end(requests));
         let limit = |most: i64| usize::try_from(most).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
         let flow = Flow {
             stream: {
@@ -248,6 +248,11 @@ impl State {
         let expired = self.outstanding.extract_if(|_, delivered| delivered.deadline <= now);
         self.waiting.extend(expired.map(|(_, delivered)| delivered.message));
     }
+}
+
+/// Takes the rest of a request. One that breaks off says so again and again.
+async fn to_its_end(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// How long the frame is that begins here, with its head; `None` when that is not all there.

@@ -80,6 +80,12 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     };
     let store = require_store(args.store, config, Access::Existing).await?;
     let compared = backtest(&*store, &config.policy, &config.prices, &suppose, (args.from, to)).await?;
+    let is_there = |(namespace, name): &Deployment| {
+        compared.iter().any(|one| one.namespace == **namespace && one.deployment_name == **name)
+    };
+    for (namespace, name) in suppose.named().filter(|named| !is_there(named)) {
+        report::note(&format!("nothing is known of {namespace}/{name} in that time, so another limit changes nothing"));
+    }
     match args.format {
         RowsFormat::Table if compared.is_empty() => report::text("nothing happened then\n")?,
         RowsFormat::Table => report::table(&table(&compared), screen)?,

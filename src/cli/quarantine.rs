@@ -61,6 +61,10 @@ pub(super) async fn run(command: Command, config: &Config, screen: Screen) -> Re
                 report::quarantined(&*store, &heads, format).await?;
                 return Ok(ExitCode::SUCCESS);
             }
+            if heads.is_empty() {
+                report::text("nothing is in quarantine\n")?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let mut table = Table::new([
                 Column::new("id"),
                 Column::new("when (UTC)"),

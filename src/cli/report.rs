@@ -252,13 +252,17 @@ pub(super) fn story(
     let (Tally { entries, bytes, .. }, Counts { events, quarantined, .. }) = (tally, counts);
     let (alerts, duplicates): (u64, u64) = (counts.alerts.values().sum(), tally.duplicates(counts));
     let ignored: u64 = tally.ignored.values().sum();
+    let joined = match tally.joined() {
+        0 => String::new(),
+        pieces => format!(", {pieces} joined to others (pieces of split entries)"),
+    };
     let scope = match counts.out_of_scope {
         0 => String::new(),
         events => format!("; {events} of the events out of scope (--out-of-scope shows them)"),
     };
     out.push_str(&screen.fit(&format!(
         "{entries} entries ({bytes} bytes) in {elapsed_seconds:.2} s: {events} events, {alerts} alerts, {ignored} ignored, \
-         {duplicates} duplicates, {quarantined} quarantined{scope}\n",
+         {duplicates} duplicates, {quarantined} quarantined{joined}{scope}\n",
     )));
     drawn(&out)
 }

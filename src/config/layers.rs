@@ -25,28 +25,38 @@ pub(super) fn defaults() -> Table {
     Table::try_from(Raw::default()).unwrap_or_default()
 }
 
-/// The values in a file by their keys. Those that do not fit are left out, each with its fault.
+/// The line of each key in a file, and of each section, from 1.
+pub(super) type Lines = BTreeMap<String, usize>;
+
+/// The values in a file by their keys, and where these stand. Those that do not fit are left out, each with its fault.
 ///
 /// # Errors
 /// [`ConfigError`] when it cannot be read, or is not TOML.
-pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<BTreeMap<String, Value>, ConfigError> {
+pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<(BTreeMap<String, Value>, Lines), ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let refuse = |message: String| ConfigError::File { path: path.to_owned(), message };
+    let refuse = |message: String| ConfigError::Toml { path: path.to_owned(), message };
     let table: Table = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
     let places = DeTable::parse(&text).map_err(|error| refuse(error.to_string()))?;
+    let line = |key: &str| {
+        let at = start(places.get_ref(), key).unwrap_or(0);
+        text.get(..at).unwrap_or_default().matches('\n').count() + 1
+    };
     let mut values = flatten(&table);
+    let sections = values.keys().flat_map(|key| key.match_indices('.').map(|(at, _)| &key[..at]));
+    let lines: Lines =
+        sections.chain(values.keys().map(String::as_str)).map(|key| (key.to_owned(), line(key))).collect();
     values.retain(|key, value| {
         let fault = misfit(key, value);
-        faults.0.extend(fault.iter().map(|why| {
-            let at = start(places.get_ref(), key).unwrap_or(0);
-            let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            refuse(format!("line {line}: {key}: {why}"))
+        faults.0.extend(fault.iter().map(|why| ConfigError::File {
+            path: path.to_owned(),
+            line: line(key),
+            message: format!("{key}: {why}"),
         }));
         // A section without any key says nothing, unless it has a name.
         fault.is_none() && (!value.is_table() || is_named_section(key))
     });
-    Ok(values)
+    Ok((values, lines))
 }
 
 /// Whether a key is that of a whole section with a name, such as `clusters.prod_1`.
@@ -88,7 +98,17 @@ fn named_by(variable: &str) -> Option<(String, Value)> {
 fn misfit(key: &str, value: &Value) -> Option<String> {
     let mut alone = Table::new();
     set(&mut alone, key, value.clone());
-    alone.try_into::<Raw>().err().map(|error| error.message().to_owned())
+    alone.try_into::<Raw>().err().map(|error| in_words(error.message()))
+}
+
+/// What serde expects, as people call it.
+fn in_words(message: &str) -> String {
+    let known = [("i64", "a whole number"), ("a boolean", "true or false"), ("a sequence", "a list")];
+    let named = known.iter().find_map(|(name, words)| {
+        let before = message.trim_end().strip_suffix(name)?.strip_suffix("expected ")?;
+        Some(format!("{before}expected {words}"))
+    });
+    named.unwrap_or_else(|| message.to_owned())
 }
 
 /// Where a key stands in a file, in bytes from its beginning: its last part, as far as that is there.

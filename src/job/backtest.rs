@@ -25,11 +25,15 @@ pub struct Suppose {
 }
 
 impl Suppose {
+    /// The Deployments for which something is supposed by name.
+    pub fn named(&self) -> impl Iterator<Item = Deployment> {
+        let versions = self.versions.iter().map(|version| version.subject.deployment());
+        self.limits.keys().cloned().chain(versions).collect::<BTreeSet<Deployment>>().into_iter()
+    }
+
     /// The Deployments that it concerns; none where it may concern any.
     fn concerned(&self) -> Vec<Deployment> {
-        let versions = self.versions.iter().map(|version| version.subject.deployment());
-        let concerned: BTreeSet<Deployment> = self.limits.keys().cloned().chain(versions).collect();
-        concerned.into_iter().filter(|_| self.platform_max.is_none()).collect()
+        self.named().filter(|_| self.platform_max.is_none()).collect()
     }
 }
 

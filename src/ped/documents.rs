@@ -14,6 +14,9 @@ const DOCUMENT_MAX_BYTES: usize = 1 << 20;
 /// What a node counts besides its text, so that a document of nothing but brackets is bounded too.
 const NODE_BYTES: usize = 16;
 
+/// How much is quoted of a key.
+const KEY_CHARS: usize = 64;
+
 /// Deepest nesting: a volume of Kubernetes, which is the deepest that a PED holds, has five levels.
 const DEPTH_MAX: usize = 64;
 
@@ -37,13 +40,14 @@ pub(super) fn at(marker: &Marker) -> Place {
 
 /// Reads documents one by one; ends behind the first that cannot be loaded.
 pub(super) struct Documents<'t> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     is_done: bool,
 }
 
 impl<'t> Documents<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Documents { parser: Parser::new_from_str(text), is_done: false }
+        Documents { text, parser: Parser::new_from_str(text), is_done: false }
     }
 
     /// The next one; `None` at the end.
@@ -57,13 +61,27 @@ impl<'t> Documents<'t> {
             let is_end = event == Event::DocumentEnd;
             loader.on_event(event, span);
             if let Some(error) = loader.error() {
-                return Err(error.into());
+                return Err(self.refused(error));
             }
             if is_end {
                 return Ok(loader.into_documents().pop());
             }
         }
         Ok(None)
+    }
+}
+
+impl Documents<'_> {
+    /// What the loader itself refuses is a key that its mapping has already; it does not say which.
+    fn refused(&self, error: &ScanError) -> Unreadable {
+        let unreadable = Unreadable::from(error);
+        let line = self.text.lines().nth(unreadable.place.line - 1).unwrap_or_default();
+        let is_of_a_name = |c: &char| c.is_ascii_alphanumeric() || "-_./".contains(*c);
+        let key: String = line.chars().skip(error.marker().col()).take_while(is_of_a_name).take(KEY_CHARS).collect();
+        match key.is_empty() {
+            true => unreadable,
+            false => Unreadable { message: format!("has the key {key} twice; expected once"), ..unreadable },
+        }
     }
 }
 

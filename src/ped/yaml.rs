@@ -49,7 +49,7 @@ pub fn parse(file: &Path, text: &str, platform: &RangeInclusive<i64>) -> (Vec<Lo
         let mut reader = Reader { file, platform, quoted_until: OTHER_QUOTED_CHARS, faults: Vec::new() };
         let ped = reader.ped(&document);
         match (ped, reader.faults.is_empty()) {
-            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), place: place_of(&document) }),
+            (Some(ped), true) => located.push(Located { ped, file: file.to_owned(), place: name_of(&document) }),
             _ => faults.extend(reader.faults),
         }
         if faults.len() >= FAULTS_MAX {
@@ -66,6 +66,12 @@ type Node<'n> = MarkedYaml<'n>;
 
 fn place_of(node: &Node<'_>) -> Place {
     documents::at(&node.span.start)
+}
+
+/// Where a PED says which Deployment it is for.
+fn name_of(document: &Node<'_>) -> Place {
+    let name = document.data.as_mapping_get("metadata").and_then(|metadata| metadata.data.as_mapping_get("deployment"));
+    place_of(name.unwrap_or(document))
 }
 
 /// One document's faults, and the ways to read a value that add to them.

@@ -284,6 +284,40 @@ fn reading_makes_no_store() {
     assert!(pedwatch(&["ped", "list", &store]).status.success());
 }
 
+#[test]
+fn what_is_named_and_is_not_there_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
+    assert!(pedwatch(&["replay", "fixtures/audit/deployment_create.json", &store]).status.success());
+    for (args, code, said) in [
+        (&["quarantine", "list", &store][..], 0, "nothing is in quarantine\n"),
+        (&["quarantine", "show", "x", &store], 1, "there is no x in quarantine"),
+        (&["quarantine", "replay", "x", &store], 1, "there is no x in quarantine"),
+        (
+            &["backtest", "--from=2026-09-01", "--to=2026-10-01", "--limit=payments/typo=3", &store],
+            0,
+            "nothing is known of payments/typo in that time, so another limit changes nothing",
+        ),
+        (&["ped", "init", "--into=x"], 2, "<--from-cluster <NAME>|--from-file <FILE>>"),
+    ] {
+        let output = pedwatch(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        let told = stdout(&output) + &stderr(&output);
+        assert!(told.contains(said), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn pieces_of_one_entry_are_counted_as_one_write() {
+    let pieces = ["request", "response_with_number", "response_rest"];
+    let pieces = pieces.map(|piece| format!("fixtures/audit/split_piece_{piece}.json"));
+    let replayed = pedwatch(&["replay", &pieces[0], &pieces[1], &pieces[2]]);
+    let told = stdout(&replayed);
+    let counted = "3 entries";
+    assert!(told.contains(counted) && told.contains("1 events"), "{told}");
+    assert!(told.contains(", 2 joined to others (pieces of split entries)"), "{told}");
+}
+
 /// For people, for the lines of a pull request, and for code scanning: the same faults, at the same places, in their order.
 #[test]
 fn faults_of_peds_are_told_as_github_and_code_scanning_read_them() {

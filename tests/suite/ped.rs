@@ -82,7 +82,7 @@ fn two_files_may_not_apply_for_the_same_deployment() {
     let found = faults(&[("a.yaml", &any), ("b.yaml", &any)]);
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].starts_with("b.yaml:1:1: metadata applies for payments/orders-api, as a.yaml:1:1 does"),
+        found[0].starts_with("b.yaml:5:15: metadata applies for payments/orders-api, as a.yaml:5:15 does"),
         "{found:?}"
     );
 }

@@ -200,7 +200,7 @@ impl Told<'_> {
     }
 }
 
-const HEADINGS: [&str; 6] = ["PED", "limit", "fee a month", "asked for now", "what else", ""];
+const HEADINGS: [&str; 6] = ["PED", "limit", "fee a month", "asked for now", "what else", "change"];
 
 fn cells(told: &Told<'_>, price: Option<&Price>) -> [String; 6] {
     let name = told.difference.subject.to_string();

@@ -21,21 +21,29 @@ pub(in crate::cli) struct Args {
     /// The folder to write them into; a file that is there stays as it is
     #[arg(long, value_name = "FOLDER")]
     into: PathBuf,
-    /// Ask these clusters: the NAME of [clusters.NAME]. Of one Deployment in several, the highest number counts
-    #[arg(long, value_name = "NAME", required_unless_present = "from_file", conflicts_with = "from_file")]
-    from_cluster: Vec<String>,
-    /// Read what `kubectl get deployments,hpa -A -o json` printed; - for standard input
-    #[arg(long, value_name = "FILE")]
-    from_file: Option<PathBuf>,
+    #[command(flatten)]
+    running: Running,
     /// The label of a Deployment that names its owner, such as team: files are grouped by it
     #[arg(long, value_name = "LABEL")]
     owner_label: Option<String>,
 }
 
+/// Where it is seen what runs.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Running {
+    /// Ask these clusters: the NAME of [clusters.NAME]. Of one Deployment in several, the highest number counts
+    #[arg(long, value_name = "NAME")]
+    from_cluster: Vec<String>,
+    /// Read what `kubectl get deployments,hpa -A -o json` printed; - for standard input
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+}
+
 pub(in crate::cli) async fn run(args: Args, config: &Config) -> Result<ExitCode> {
-    let listings = match &args.from_file {
+    let listings = match &args.running.from_file {
         Some(path) => vec![(None, of_file(path)?)],
-        None => of_clusters(&args.from_cluster, config).await?,
+        None => of_clusters(&args.running.from_cluster, config).await?,
     };
     let proposals = proposals(&listings, args.owner_label.as_deref(), config)?;
     let (mut written, mut kept, mut beyond) = (0, 0, 0);

@@ -94,9 +94,6 @@ impl DatabaseFile {
         let held = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let held = held.map_err(unusable)?;
         let metadata = held.metadata().map_err(unusable)?;
-        if metadata.mode() & OTHERS != 0 {
-            tracing::warn!(path = %path.display(), "others than its owner and its group may use this store; chmod o= keeps it from them");
-        }
         let identity = identity(&metadata);
         // SQLite puts its log beside the file itself, not beside a link to it.
         let path = path.canonicalize().map_err(unusable)?;
@@ -114,8 +111,11 @@ impl DatabaseFile {
         })
     }
 
-    /// With the number of the database that is in it.
+    /// With the number of the database that is in it: it is ours.
     pub(super) fn of(self, number: u32) -> Self {
+        if self.held.metadata().is_ok_and(|metadata| metadata.mode() & OTHERS != 0) {
+            tracing::warn!(path = %self.path.display(), "others than its owner and its group may use this store; chmod o= keeps it from them");
+        }
         let number_before = Header::read(&self.held).unwrap_or_default().user_version;
         DatabaseFile { number, number_before, ..self }
     }
