@@ -44,7 +44,7 @@ pub use check::{Step, check};
 pub use client::Client;
 #[cfg(feature = "clusters")]
 pub use fault::Fault;
-pub use listing::{Deployment, Gathered, Listing, Other};
+pub use listing::{Deployment, Gathered, Hpa, Listing, Other};
 #[cfg(feature = "clusters")]
 pub use snapshot::list;
 #[cfg(feature = "clusters")]

@@ -180,10 +180,10 @@ mod tests {
         let listing = listing.expect("a listing");
         assert_eq!((listing.hpas, listing.pods, listing.impossible), (3, Some(2), 0));
         let [batch, orders] = listing.deployments.as_slice() else { panic!("two Deployments: {listing:?}") };
-        assert_eq!((batch.desired, batch.running_pods, batch.hpa_max), (Some(0), Some(0), None));
+        assert_eq!((batch.desired, batch.running_pods, batch.hpa_max()), (Some(0), Some(0), None));
         assert_eq!((orders.desired, orders.surge), (Some(3), Some(1)), "a quarter of three is one");
         assert_eq!((orders.actual, orders.ready), (Some(2), Some(0)));
-        assert_eq!((orders.running_pods, orders.hpa_max, orders.observed_generation), (Some(1), Some(9), Some(7)));
+        assert_eq!((orders.running_pods, orders.hpa_max(), orders.observed_generation), (Some(1), Some(9), Some(7)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! What one cluster has, joined: each Deployment with the highest maximum of its HPAs, and its pods. Pure.
+//! What one cluster has, joined: each Deployment with its HPAs and its pods. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::Namespaces;
 use super::object::{DeploymentForm, HpaForm, Number, OwnedForm, PodForm, WorkloadForm};
@@ -76,12 +77,36 @@ pub struct Deployment {
     pub ready: Option<i64>,
     /// Pods of its ReplicaSets that are neither terminal nor terminating; `None` where pods were not listed.
     pub running_pods: Option<i64>,
-    /// The highest `spec.maxReplicas` of the HPAs that find it.
-    pub hpa_max: Option<i64>,
+    /// The HPAs that find it, by name.
+    pub hpas: Vec<Hpa>,
     /// Who set `spec.replicas` last, as they call themselves.
     pub replicas_manager: Option<String>,
     /// When that was.
     pub replicas_managed_at: Option<DateTime<Utc>>,
+}
+
+impl Deployment {
+    /// The highest `spec.maxReplicas` of its HPAs; `None` where there is none.
+    pub fn hpa_max(&self) -> Option<i64> {
+        self.hpas.iter().filter_map(|hpa| hpa.max_replicas).max()
+    }
+}
+
+/// An HPA that finds a Deployment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hpa {
+    /// Its name, in the namespace of its Deployment.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Option<DateTime<Utc>>,
+    /// `spec.minReplicas`, as the following number `None` where it is not there or cannot be.
+    pub min_replicas: Option<i64>,
+    /// `spec.maxReplicas`.
+    pub max_replicas: Option<i64>,
 }
 
 /// What was found so far, in any order.
@@ -91,7 +116,7 @@ pub struct Gathered {
     impossible: u64,
     hpas: u64,
     /// By namespace and Deployment.
-    maxima: HashMap<(String, String), i64>,
+    hpas_of: HashMap<(String, String), Vec<Hpa>>,
     /// The Deployment that each ReplicaSet is of, both by uid.
     replica_sets: HashMap<String, String>,
     /// Running pods of each ReplicaSet, by its uid.
@@ -111,12 +136,16 @@ impl Gathered {
 
     pub(super) fn add_hpa(&mut self, form: HpaForm) {
         self.hpas += 1;
-        let (Some(deployment), Some(max)) = (form.spec.scale_target_ref.deployment(), form.spec.max_replicas.known())
-        else {
-            return;
-        };
-        let highest = self.maxima.entry((form.metadata.namespace, deployment)).or_insert(max);
-        *highest = max.max(*highest);
+        let HpaForm { metadata, spec } = form;
+        let Some(deployment) = spec.scale_target_ref.deployment() else { return };
+        self.hpas_of.entry((metadata.namespace, deployment)).or_default().push(Hpa {
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            created_at: metadata.creation_timestamp.as_deref().and_then(time::read),
+            min_replicas: spec.min_replicas.known(),
+            max_replicas: spec.max_replicas.known(),
+        });
     }
 
     /// One that asks for none is in nobody's place.
@@ -152,7 +181,7 @@ impl Gathered {
     /// # Errors
     /// When a Deployment is there twice: then these are several listings, and nothing tells which one counts.
     pub fn listing(
-        self,
+        mut self,
         at: DateTime<Utc>,
         resource_version: Option<String>,
         namespaces: &Namespaces,
@@ -170,7 +199,8 @@ impl Gathered {
             let of_it = || running.get(deployment.uid.as_deref()?).copied();
             deployment.running_pods = self.pods.map(|_| of_it().unwrap_or(0));
             let name = (deployment.namespace.clone(), deployment.name.clone());
-            deployment.hpa_max = self.maxima.get(&name).copied();
+            deployment.hpas = self.hpas_of.remove(&name).unwrap_or_default();
+            deployment.hpas.sort();
         }
         let is_same = |pair: &&[Deployment]| match pair {
             [one, other] => (&one.namespace, &one.name) == (&other.namespace, &other.name),
@@ -199,7 +229,7 @@ impl Gathered {
         self.deployments.extend(other.deployments);
         self.impossible += other.impossible;
         self.hpas += other.hpas;
-        self.maxima.extend(other.maxima);
+        self.hpas_of.extend(other.hpas_of);
         self.replica_sets.extend(other.replica_sets);
         self.running.extend(other.running);
         self.pods = self.pods.or(other.pods);
@@ -234,7 +264,7 @@ impl From<DeploymentForm> for Deployment {
             updated: status.updated_replicas.or(0),
             ready: status.ready_replicas.or(0),
             running_pods: None,
-            hpa_max: None,
+            hpas: Vec::new(),
         }
     }
 }

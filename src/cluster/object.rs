@@ -177,6 +177,7 @@ pub(super) struct HpaForm {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct HpaSpec {
+    pub(super) min_replicas: Number,
     pub(super) max_replicas: Number,
     pub(super) scale_target_ref: Target,
 }

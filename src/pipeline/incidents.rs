@@ -75,7 +75,7 @@ impl Seen {
 }
 
 impl Seen {
-    /// What a snapshot taught of a Deployment; `None` where it concerns nobody.
+    /// What a snapshot taught of an object; `None` where it concerns nobody.
     pub fn taught(event: &ReplicaEvent) -> Option<Self> {
         if event.in_scope == Some(false) {
             return None;
@@ -89,6 +89,7 @@ impl Seen {
             name: owned(&event.object_name),
         };
         let is_gone = event.object_state == Some(ObjectState::Gone);
+        let is_of_hpa = event.object_kind == ObjectKind::HorizontalPodAutoscaler;
         let place = Place {
             version: event.object_version.clone(),
             generation: event.generation,
@@ -99,7 +100,7 @@ impl Seen {
         let state = State {
             place,
             says: if is_gone { Says::Gone } else { event.replicas.map_or(Says::Unknown, Says::Number) },
-            target: None,
+            target: event.deployment_name.clone().filter(|_| is_of_hpa),
             counts: true,
             touched: false,
             creates: false,
@@ -109,7 +110,7 @@ impl Seen {
             route: event.route,
         };
         let sighting = Sighting { uid: event.object_uid.clone(), born_at: event.born_at, shows: !is_gone, state };
-        Some(Seen { object, shows: Shows::Own(sighting) })
+        Some(Seen { object, shows: if is_of_hpa { Shows::Hpa(sighting) } else { Shows::Own(sighting) } })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What runs, held against what the log says of it: one Deployment, at the time of a complete snapshot.
+//! What runs, held against what the log says of it: one Deployment or one HPA, at the time of a complete snapshot.
 //!
 //! | runs | the log, up to then | is |
 //! |---|---|---|
@@ -11,8 +11,9 @@
 //! | it | the same life, ended | an end that did not happen |
 //! | nothing | something | a delete that was missed |
 //!
-//! the same of how high its HPAs may scale it, as far as a listing shows that; and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, something else in its place,
-//! pods over it.
+//! and beside that, whatever the log says: over the limit, without a limit, a limit of nothing, something else in its place, pods
+//! over it. An HPA's replicas are the most that it may scale to; where it aims at another Deployment than the log says, that is
+//! a change that was missed.
 //!
 //! What is found is recorded beside the log's own entries, so each thing is found once, by the first snapshot that shows it.
 
@@ -25,7 +26,7 @@ mod contested;
 mod words;
 
 pub use contested::{Contest, Turns};
-pub use words::sentence;
+pub use words::{sentence, sentence_of_hpa};
 
 /// What the comparison goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Thresholds {
     pub contested_changes: usize,
 }
 
-/// A Deployment in a snapshot.
+/// A Deployment in a snapshot, or an HPA that finds one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Running {
     /// `metadata.uid`.
@@ -51,12 +52,14 @@ pub struct Running {
     pub generation: Option<i64>,
     /// `metadata.creationTimestamp`.
     pub created_at: Option<DateTime<Utc>>,
-    /// `spec.replicas`; `None` where it cannot be.
+    /// `spec.replicas`, of an HPA `spec.maxReplicas`; `None` where it cannot be.
     pub replicas: Option<i64>,
+    /// Of an HPA `spec.minReplicas`.
+    pub min_replicas: Option<i64>,
+    /// Of an HPA the name of the Deployment that it finds.
+    pub target: Option<String>,
     /// How many pods a rollout may have beyond those.
     pub surge: Option<i64>,
-    /// The highest maximum of the HPAs that find it; `None` where none does.
-    pub hpa_max: Option<i64>,
     /// Pods that are neither terminal nor terminating; `None` where they were not counted.
     pub running_pods: Option<i64>,
     /// Who set the number last and when, as they call themselves (`managedFields`): a hint, and no proof.
@@ -82,7 +85,7 @@ pub struct Replacement {
     pub replicas: i64,
 }
 
-/// The Deployment of that name, as the log left it.
+/// The object of that name, as the log left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// The life it is about, where an entry showed it.
@@ -93,8 +96,10 @@ pub struct Told {
     pub scales_since: i64,
     /// When the last of its writes took effect.
     pub last_at: DateTime<Utc>,
-    /// What it asks for; nothing, where it ended.
+    /// What it asks for; nothing, where it ended, or finds no Deployment.
     pub asked: Asked,
+    /// Of an HPA the name of the Deployment that it aims at, where that is known.
+    pub target: Option<String>,
 }
 
 /// What else there is to know at that time.
@@ -114,11 +119,9 @@ pub struct Circumstances {
     pub is_long_absent: bool,
     /// What runs in its place.
     pub replaced_by: Option<Replacement>,
-    /// How high the log says that its HPAs may scale it; nothing, where it knows of none.
-    pub told_hpa: Option<Asked>,
 }
 
-/// What one Deployment comes to.
+/// What one Deployment or HPA comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// It ran before there was a log: a number to begin with, and no alert.
@@ -146,20 +149,6 @@ pub enum Finding {
     Unregistered,
     /// A limit is in force for what is not there.
     UnusedLimit,
-    /// Its HPAs may scale it higher or less high than the log says.
-    HpaDrift {
-        /// What the log says.
-        told: i64,
-        /// What they may.
-        max: i64,
-    },
-    /// Its HPAs are gone, and the log does not say so.
-    MissedHpaDelete,
-    /// Its HPAs may scale it over the limit, and no alert says so.
-    HpaOverLimit {
-        /// How high.
-        max: i64,
-    },
     /// A limit is in force for what is not there or asks for nothing, and something else runs in its place.
     Replaced(Replacement),
 }
@@ -167,18 +156,8 @@ pub enum Finding {
 impl Finding {
     /// Whether a write went by that the log should have told: it was lost, unlogged, or the sink is broken.
     pub fn is_missed_write(self) -> bool {
-        use Finding::{Drift, HpaDrift, MissedChanges, MissedCreate, MissedDelete, MissedHpaDelete};
-        matches!(
-            self,
-            MissedCreate | MissedChanges(_) | MissedDelete | Drift { .. } | HpaDrift { .. } | MissedHpaDelete
-        )
-    }
-}
-
-impl Finding {
-    /// Whether it is about HPAs. A snapshot does not teach of them, so it is found by each until an entry comes.
-    pub fn is_of_hpas(self) -> bool {
-        matches!(self, Finding::HpaDrift { .. } | Finding::HpaOverLimit { .. } | Finding::MissedHpaDelete)
+        use Finding::{Drift, MissedChanges, MissedCreate, MissedDelete};
+        matches!(self, MissedCreate | MissedChanges(_) | MissedDelete | Drift { .. })
     }
 }
 
@@ -191,7 +170,7 @@ pub fn has_too_many_pods(running: &Running, limit: Option<i64>) -> bool {
     pods > allowed && allowed >= replicas
 }
 
-/// Holds one Deployment of a complete snapshot (`None`: it is not there) against what the log says of its name.
+/// Holds one object of a complete snapshot (`None`: it is not there) against what the log says of its name.
 pub fn compare(running: Option<&Running>, told: Option<&Told>, circumstances: &Circumstances) -> Vec<Finding> {
     let replaced = circumstances.replaced_by.filter(|_| circumstances.limit.is_some()).map(Finding::Replaced);
     let Some(running) = running else {
@@ -207,30 +186,11 @@ pub fn compare(running: Option<&Running>, told: Option<&Told>, circumstances: &C
         (Some(limit), Some(replicas)) if replicas > limit && !is_told_over => findings.push(Finding::OverLimit),
         _ => {}
     }
-    findings.extend(of_hpas(running, circumstances));
     if had_too_many_pods && has_too_many_pods(running, limit) {
         findings.push(Finding::TooManyPods);
     }
     // A Rollout that refers to a Deployment scales that to zero; beside one that runs, it is another workload.
     findings.extend(replaced.filter(|_| running.replicas == Some(0)));
-    findings
-}
-
-/// What its HPAs come to. How old they are a listing does not show: those that the log knows nothing of may be older than it.
-fn of_hpas(running: &Running, Circumstances { limit, told_hpa, .. }: &Circumstances) -> Vec<Finding> {
-    let told = told_hpa.unwrap_or(Asked::Nothing);
-    let mut findings = Vec::new();
-    match (told, running.hpa_max) {
-        (Asked::Number(told), Some(max)) if told != max => findings.push(Finding::HpaDrift { told, max }),
-        (Asked::Number(_) | Asked::Unknown, None) => findings.push(Finding::MissedHpaDelete),
-        _ => {}
-    }
-    if let Some((max, limit)) = running.hpa_max.zip(*limit)
-        && max > limit
-        && told.number().is_none_or(|told| told <= limit)
-    {
-        findings.push(Finding::HpaOverLimit { max });
-    }
     findings
 }
 
@@ -247,6 +207,8 @@ fn against_the_log(running: &Running, told: Option<&Told>, circumstances: &Circu
         (Asked::Nothing, _) => Some(Finding::NotGone),
         (Asked::Unknown, Some(_)) => Some(Finding::NowKnown),
         (Asked::Number(told), Some(replicas)) if told != replicas => Some(Finding::Drift { told }),
+        (Asked::Number(_), _) if told.target.is_none() && running.target.is_some() => Some(Finding::NowKnown),
+        (Asked::Number(_), _) if told.target != running.target => Some(Finding::MissedChanges(1)),
         (Asked::Number(_) | Asked::Unknown, _) => unseen(running, told).map(Finding::MissedChanges),
     }
 }
@@ -273,8 +235,9 @@ mod tests {
             generation: Some(5),
             created_at: Some(at(20)),
             replicas: Some(3),
+            min_replicas: None,
+            target: None,
             surge: Some(1),
-            hpa_max: None,
             running_pods: Some(3),
             set_by: None,
         };
@@ -284,6 +247,7 @@ mod tests {
             scales_since: 0,
             last_at: at(20),
             asked: Asked::Number(3),
+            target: None,
         };
         (running, told, Circumstances { logged_since: Some(at(10)), limit: Some(4), ..Circumstances::default() })
     }
@@ -424,36 +388,26 @@ mod tests {
             ),
             ("something else of its name beside it", |_, _, around| around.replaced_by = Some(STATEFUL), &[]),
             (
-                "its HPA as told, and over the limit as told",
-                |runs, _, around| {
-                    set(runs, |runs| runs.hpa_max = Some(6));
-                    around.told_hpa = Some(Asked::Number(6));
+                "an HPA as told",
+                |runs, told, _| {
+                    set(runs, |runs| runs.target = Some("orders-api".to_owned()));
+                    set(told, |told| told.target = Some("orders-api".to_owned()));
                 },
                 &[],
             ),
             (
-                "its HPA within the limit, and higher than told",
-                |runs, _, around| {
-                    set(runs, |runs| runs.hpa_max = Some(4));
-                    around.told_hpa = Some(Asked::Number(3));
+                "an HPA that has turned to another Deployment, untold",
+                |runs, told, _| {
+                    set(runs, |runs| runs.target = Some("orders-api".to_owned()));
+                    set(told, |told| told.target = Some("search-api".to_owned()));
                 },
-                &[HpaDrift { told: 3, max: 4 }],
+                &[MissedChanges(1)],
             ),
             (
-                "its HPA over the limit, untold",
-                |runs, _, around| {
-                    set(runs, |runs| runs.hpa_max = Some(9));
-                    around.told_hpa = Some(Asked::Number(3));
-                },
-                &[HpaDrift { told: 3, max: 9 }, HpaOverLimit { max: 9 }],
+                "an HPA of which the log does not tell what it aims at",
+                |runs, _, _| set(runs, |runs| runs.target = Some("orders-api".to_owned())),
+                &[NowKnown],
             ),
-            ("an HPA of before the log", |runs, _, _| set(runs, |runs| runs.hpa_max = Some(4)), &[]),
-            (
-                "one of before the log, over the limit",
-                |runs, _, _| set(runs, |runs| runs.hpa_max = Some(9)),
-                &[HpaOverLimit { max: 9 }],
-            ),
-            ("its HPA gone, untold", |_, _, around| around.told_hpa = Some(Asked::Number(3)), &[MissedHpaDelete]),
             ("no limit", |_, _, around| around.limit = None, &[Unregistered]),
             ("no limit, told", |_, _, around| (around.limit, around.is_told_unregistered) = (None, true), &[]),
             (

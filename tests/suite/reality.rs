@@ -6,6 +6,7 @@ use pedwatch::job::compare::{Rules, compare_days};
 use pedwatch::job::snapshot::{Judging, Taken, record as record_snapshot};
 use pedwatch::ped::Cluster;
 use pedwatch::ped::limits::Limits;
+use pedwatch::pipeline::again::judge_again;
 use pedwatch::store::sqlite::Sqlite;
 use pedwatch::store::{Store, query};
 use serde_json::{Value as Json, json};
@@ -252,7 +253,7 @@ fn hpa_created(name: &str, max: i64) -> Sample {
         .set("/protoPayload/response", object)
 }
 
-/// Of HPAs a listing shows how high they may scale, and that is held against the log, once.
+/// HPAs are held against the log as Deployments are: each thing once, and what is found is known from then on.
 #[test]
 fn how_high_hpas_may_scale_is_held_against_the_log() {
     on_every_store(async |store| {
@@ -273,7 +274,7 @@ fn how_high_hpas_may_scale_is_held_against_the_log() {
                 "warning an HPA may scale payments/raised to 9, where 4 were known",
                 "critical an HPA may scale payments/raised to 9, over its limit of 4, and no entry told it",
                 "warning an HPA may scale payments/higher to 4, where 3 were known",
-                "warning no HPA scales payments/gone any more, and the log does not tell that it was removed",
+                "warning the HPA gone of payments/gone is gone, and the log does not tell that it was removed",
                 "critical an HPA may scale payments/before to 7, over its limit of 4, and no entry told it",
             ]
             .map(str::to_owned)
@@ -283,15 +284,45 @@ fn how_high_hpas_may_scale_is_held_against_the_log() {
         assert_eq!(compare_again(store).await, 0, "the same days again");
         // What an alert is told by outlives the names of the code.
         let alerts = crate::support::contents(store, &["alert_log"]).await.remove(0).1;
-        for (rule, name, number) in
-            [("drift", "higher", "3,4"), ("over_limit", "before", "7"), ("missed_write", "gone", "")]
-        {
+        for (rule, name) in [("drift", "higher"), ("missed_write", "gone")] {
             let is_it = |row: &&Json| row["alert_type"] == rule && row["deployment_name"] == name;
             let alert = alerts.iter().find(is_it).unwrap_or_else(|| panic!("{rule} {name}: {alerts:#?}"));
-            let limit = alert["limit_id"].as_str().expect("a limit");
-            let parts = [rule, "payments", name, &PROD.to_string(), "HorizontalPodAutoscaler", number, limit];
+            let parts = [rule, "payments", name, &PROD.to_string(), "2026-09-20", "HorizontalPodAutoscaler", name];
             assert_eq!(alert["alert_id"], pedwatch::id::id(&parts), "{rule} {name}");
         }
+        // What is over its limit is raised by the row that it taught, as where an entry shows it: once.
+        let over: Vec<&Json> = alerts.iter().filter(|row| row["alert_type"] == "over_limit").collect();
+        let taught: Vec<Json> = crate::support::contents(store, &["replica_events"]).await.remove(0).1;
+        for alert in over.iter().filter(|alert| alert["deployment_name"] != "told-over") {
+            assert!(taught.iter().any(|event| event["event_id"] == alert["event_id"]), "{alert}");
+        }
+        assert_eq!(over.len(), 3, "{over:#?}");
+        let namespaces = std::collections::BTreeSet::from(["payments".to_owned()]);
+        let since = Some(time("2026-09-01T00:00:00Z"));
+        judge_again(store, &config().policy, &namespaces, since, now()).await.expect("judged");
+        let again = crate::support::contents(store, &["alert_log"]).await.remove(0).1;
+        assert_eq!(again.iter().filter(|row| row["alert_type"] == "over_limit").count(), 3, "{again:#?}");
+        // It is known to every question.
+        let about = query::About {
+            namespace: None,
+            deployment: None,
+            clusters: pedwatch::ped::Clusters::Any,
+            verdicts: Vec::new(),
+            actor: None,
+            out_of_scope: true,
+        };
+        let stands = query::status(store, &about, now()).await.expect("readable");
+        let stands: Vec<(String, Option<i64>)> =
+            stands.into_iter().map(|one| (one.deployment_name, one.hpa_max_replicas)).collect();
+        let known = [
+            ("as-told", Some(4)),
+            ("before", Some(7)),
+            ("gone", None),
+            ("higher", Some(4)),
+            ("raised", Some(9)),
+            ("told-over", Some(9)),
+        ];
+        assert_eq!(stands, known.map(|(name, max)| (name.to_owned(), max)));
     });
 }
 
@@ -332,7 +363,7 @@ fn what_is_written_while_a_listing_begins_is_not_missing() {
     });
 }
 
-/// An HPA that drifted long ago stays so; it makes nothing of what is written about the listing's time.
+/// Each object by itself: an HPA that drifted makes nothing of what is written to its Deployment about the listing's time.
 #[test]
 fn what_is_missing_of_an_hpa_hides_no_write_of_its_deployment() {
     let store = Sqlite::in_memory().expect("memory");

@@ -83,7 +83,7 @@ fn proposals(listings: &[(Option<[String; 3]>, Listing)], label: Option<&str>, c
             }
             let known = proposals.get(&key);
             let replicas = one.desired.unwrap_or(0).max(known.map_or(0, |known| known.replicas));
-            let hpa_max = one.hpa_max.max(known.and_then(|known| known.hpa_max));
+            let hpa_max = one.hpa_max().max(known.and_then(|known| known.hpa_max));
             let owner = label.and_then(|label| one.labels.get(label)).map(String::as_str);
             let owner = owner.or(known.and_then(|known| known.owner.as_deref()));
             let numbers = (replicas, hpa_max);

@@ -12,7 +12,7 @@ use crate::policy::{AlertType, Severity};
 use crate::store::query::reality::Raised;
 use crate::store::reach::day;
 use crate::store::row::{AlertLog, ReplicaEvent, alert_id, written};
-use crate::timeline::reality::{Finding, Running, sentence};
+use crate::timeline::reality::{Finding, Running, sentence, sentence_of_hpa};
 
 /// So many Deployments are named where a sink is broken.
 const NAMED: usize = 5;
@@ -32,7 +32,7 @@ impl Known<'_> {
         let sides = self.sides();
         let found = self.findings(&sides);
         let sink = self.broken_sink(&found, now);
-        let is_told_apart = |finding: &&Finding| sink.is_none() || !counts(finding);
+        let is_told_apart = |finding: &&Finding| sink.is_none() || !finding.is_missed_write();
         let mut alerts: Vec<AlertLog> = Vec::new();
         for found in &found {
             let findings = found.findings.iter().filter(is_told_apart);
@@ -47,19 +47,17 @@ impl Known<'_> {
     fn alert(&self, found: &Found<'_>, finding: Finding, now: DateTime<Utc>) -> Option<AlertLog> {
         let alert_type = finding.alert_type()?;
         let severity = finding.severity(self.rules.policy.severity.get(alert_type)?);
-        let Found { key: (namespace, name), running, limit, .. } = *found;
+        let Found { namespace, deployment: name, hpa, running, limit, .. } = *found;
         let max = limit.map(|limit| limit.max_replicas);
-        let message = sentence(&format!("{namespace}/{name}"), finding, running, max);
+        let what = names(namespace, name);
+        let message = match hpa {
+            Some(hpa) => sentence_of_hpa(hpa, &what, finding, running, max),
+            None => sentence(&what, finding, running, max),
+        };
         let (cluster, date) = (self.snapshot.cluster().to_string(), self.date());
         let row = match (finding, limit) {
             // About a number, whoever showed it: as where an entry did.
             (Finding::OverLimit | Finding::Unregistered, _) => self.about_the_number(found, alert_type),
-            // A row of the log would need the HPA's own name and life, so it is told once for as long as it is the same.
-            (Finding::HpaOverLimit { .. } | Finding::HpaDrift { .. } | Finding::MissedHpaDelete, limit) => {
-                let limit = limit.map_or("", |limit| limit.limit_id.as_str());
-                let kind = ObjectKind::HorizontalPodAutoscaler.as_str();
-                (id(&[alert_type.as_str(), namespace, name, &cluster, kind, &scaled(finding), limit]), None)
-            }
             // Whichever cluster misses it, and for as long as it holds.
             (Finding::UnusedLimit, Some(limit)) => {
                 (id(&[alert_type.as_str(), namespace, name, "", &limit.limit_id]), None)
@@ -72,7 +70,11 @@ impl Known<'_> {
                 let uid = running.and_then(|running| running.uid.as_deref()).unwrap_or_default();
                 (id(&[alert_type.as_str(), namespace, name, &cluster, uid, &limit.limit_id]), None)
             }
-            _ => (id(&[alert_type.as_str(), namespace, name, &cluster, &date]), None),
+            _ => {
+                let mut parts = vec![alert_type.as_str(), namespace, name, &cluster, &date];
+                parts.extend(hpa.into_iter().flat_map(|hpa| [ObjectKind::HorizontalPodAutoscaler.as_str(), hpa]));
+                (id(&parts), None)
+            }
         };
         let (alert_id, event_id) = row;
         Some(AlertLog {
@@ -104,9 +106,9 @@ impl Known<'_> {
         let severity = self.rules.policy.severity.get(AlertType::SinkBroken)?;
         let today = day(self.snapshot.started_at);
         let earlier = || self.raised.iter().filter(|raised| raised.alert_time >= today);
-        let missed = |found: &&Found<'_>| found.findings.iter().any(counts);
+        let missed = |found: &&Found<'_>| found.findings.iter().any(|finding| finding.is_missed_write());
         let mut names: BTreeSet<String> =
-            found.iter().filter(missed).map(|found| names(found.key.0, found.key.1)).collect();
+            found.iter().filter(missed).map(|found| names(found.namespace, found.deployment)).collect();
         let is_told = earlier().any(|raised| raised.alert_type == AlertType::SinkBroken);
         if names.is_empty() {
             return None;
@@ -150,26 +152,11 @@ impl Known<'_> {
     }
 }
 
-/// Whether it counts among the writes that a broken sink misses: what is found anew each day would break it each day.
-fn counts(finding: &Finding) -> bool {
-    finding.is_missed_write() && !finding.is_of_hpas()
-}
-
 /// How many are asked for: by the Deployment, or by what is in its place.
 fn asked(finding: Finding, running: Option<&Running>) -> Option<i64> {
     match finding {
         Finding::Replaced(by) => Some(by.replicas),
-        Finding::HpaOverLimit { max } | Finding::HpaDrift { max, .. } => Some(max),
         _ => running.and_then(|running| running.replicas),
-    }
-}
-
-/// How high HPAs may scale, behind what was known of that.
-fn scaled(finding: Finding) -> String {
-    match finding {
-        Finding::HpaOverLimit { max } => max.to_string(),
-        Finding::HpaDrift { told, max } => format!("{told},{max}"),
-        _ => String::new(),
     }
 }
 

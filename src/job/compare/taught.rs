@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::known::{Found, Known};
 use crate::audit::{ActorKind, ObjectKind, ObjectState, Operation, Outcome};
 use crate::id::id;
+use crate::names::Named;
 use crate::policy::Route;
 use crate::store::row::ReplicaEvent;
 use crate::timeline::SNAPSHOT;
@@ -15,26 +16,33 @@ use crate::timeline::reality::Finding;
 
 const LOG_NAME: &str = "pedwatch/snapshots";
 
-/// With `.status.` in it, as writes have it that show an object and change none of it.
+/// With `.status.` in them, as writes have it that show an object and change none of it.
 const METHOD: &str = "pedwatch.deployments.status.snapshot";
+const METHOD_OF_HPAS: &str = "pedwatch.horizontalpodautoscalers.status.snapshot";
 
 /// Whether something about the object is news to the log.
 fn is_news(finding: &Finding) -> bool {
     use Finding::{OverLimit, Replaced, TooManyPods, Unregistered, UnusedLimit};
-    !finding.is_of_hpas() && !matches!(finding, OverLimit | TooManyPods | Unregistered | UnusedLimit | Replaced(_))
+    !matches!(finding, OverLimit | TooManyPods | Unregistered | UnusedLimit | Replaced(_))
 }
 
 impl Known<'_> {
     /// Its identity, and that of the write that it stands for.
     pub(super) fn event_id(&self, found: &Found<'_>) -> String {
-        id(&["snapshot", &self.snapshot.snapshot_id, found.key.0, found.key.1])
+        let snapshot = &self.snapshot.snapshot_id;
+        match found.hpa {
+            None => id(&["snapshot", snapshot, found.namespace, found.deployment]),
+            Some(hpa) => {
+                id(&["snapshot", snapshot, found.namespace, ObjectKind::HorizontalPodAutoscaler.as_str(), hpa])
+            }
+        }
     }
 
-    /// What it teaches of a Deployment, where it does.
+    /// What it teaches of an object, where it does.
     pub(super) fn event(&self, found: &Found<'_>, now: DateTime<Utc>) -> Option<ReplicaEvent> {
         found.findings.iter().find(|finding| is_news(finding))?;
         let (snapshot, running) = (self.snapshot, found.running);
-        let (namespace, name) = found.key;
+        let Found { namespace, deployment, hpa, .. } = *found;
         let version = running.and_then(|running| running.version.clone());
         let replicas = running.and_then(|running| running.replicas);
         Some(ReplicaEvent {
@@ -47,9 +55,9 @@ impl Known<'_> {
             location: Some(snapshot.location.clone()),
             cluster_name: snapshot.cluster_name.clone(),
             namespace: namespace.to_owned(),
-            deployment_name: Some(name.to_owned()),
-            object_kind: ObjectKind::Deployment,
-            object_name: Some(name.to_owned()),
+            deployment_name: Some(deployment.to_owned()),
+            object_kind: hpa.map_or(ObjectKind::Deployment, |_| ObjectKind::HorizontalPodAutoscaler),
+            object_name: Some(hpa.unwrap_or(deployment).to_owned()),
             object_uid: running.map_or(found.told_uid, |running| running.uid.as_deref()).map(str::to_owned),
             born_at: running.and_then(|running| running.created_at),
             resource_version: version.as_ref().and_then(|digits| digits.parse().ok()),
@@ -59,10 +67,11 @@ impl Known<'_> {
             operation: if running.is_some() { Operation::Update } else { Operation::Delete },
             outcome: Some(Outcome::Stored),
             object_state: Some(if running.is_some() { ObjectState::Live } else { ObjectState::Gone }),
-            method_name: METHOD.to_owned(),
+            method_name: hpa.map_or(METHOD, |_| METHOD_OF_HPAS).to_owned(),
             replicas,
-            min_replicas: None,
-            effective: None,
+            min_replicas: running.and_then(|running| running.min_replicas),
+            // Only what finds its Deployment is listed.
+            effective: hpa.map(|_| true),
             replicas_source: running.map(|_| if replicas.is_some() { "response" } else { "unknown" }.to_owned()),
             actor: SNAPSHOT.to_owned(),
             on_behalf_of: None,

@@ -28,11 +28,15 @@ row! {
 }
 
 row! {
-    /// How high HPAs may scale a Deployment, as the log left them.
+    /// An HPA, as the log left it.
     LoggedHpa in "replica_events" {
         namespace: String,
-        deployment_name: String,
+        object_name: String,
+        deployment_name: Option<String>,
+        object_uid: Option<String>,
         replicas: Option<i64>,
+        removes: bool,
+        last_time: DateTime<Utc>,
     }
 }
 
@@ -189,7 +193,7 @@ pub async fn logged(store: &dyn Store, cluster: Cluster<'_>, at: DateTime<Utc>) 
     Ok(store.fetch(&Query::new(LOGGED, parameters).over(&reach)).await?.read())
 }
 
-/// How the log left the HPAs of a cluster that find a Deployment, by that.
+/// How the log left the HPAs of a cluster that aim at a Deployment, or may.
 ///
 /// # Errors
 /// [`StoreError`] when they cannot be read.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::row;
-use crate::cluster::Deployment;
+use crate::cluster::{Deployment, Hpa};
 use crate::id;
 use crate::ped::Cluster;
 use crate::ped::limits::Limit;
@@ -34,6 +34,7 @@ row! {
         ready_replicas: Option<i64>,
         running_pods: Option<i64>,
         hpa_max_replicas: Option<i64>,
+        hpas: Option<String>,
         max_replicas: Option<i64>,
         limit_id: Option<String>,
         replicas_manager: Option<String>,
@@ -75,11 +76,24 @@ impl PodMetrics {
             updated_replicas: deployment.updated,
             ready_replicas: deployment.ready,
             running_pods: deployment.running_pods,
-            hpa_max_replicas: deployment.hpa_max,
+            hpa_max_replicas: deployment.hpa_max(),
+            hpas: hpas(deployment),
             max_replicas: limit.map(|limit| limit.max_replicas),
             limit_id: limit.map(|limit| limit.limit_id.clone()),
             replicas_manager: deployment.replicas_manager.clone(),
             replicas_managed_at: deployment.replicas_managed_at,
         }
     }
+
+    /// The HPAs that found it.
+    pub fn listed_hpas(&self) -> Vec<Hpa> {
+        // What another release wrote in another form is none that this one knows.
+        self.hpas.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
+/// As `hpas` holds them; `None` where there are none.
+fn hpas(deployment: &Deployment) -> Option<String> {
+    // Names, numbers and times: this cannot fail.
+    (!deployment.hpas.is_empty()).then(|| serde_json::to_string(&deployment.hpas).unwrap_or_default())
 }

@@ -11,9 +11,8 @@ impl Finding {
         match self {
             Finding::Baseline | Finding::NotGone | Finding::NowKnown => None,
             Finding::MissedCreate | Finding::MissedChanges(_) | Finding::MissedDelete => Some(AlertType::MissedWrite),
-            Finding::MissedHpaDelete => Some(AlertType::MissedWrite),
-            Finding::Drift { .. } | Finding::HpaDrift { .. } => Some(AlertType::Drift),
-            Finding::OverLimit | Finding::HpaOverLimit { .. } => Some(AlertType::OverLimit),
+            Finding::Drift { .. } => Some(AlertType::Drift),
+            Finding::OverLimit => Some(AlertType::OverLimit),
             Finding::TooManyPods => Some(AlertType::RunningOver),
             Finding::Unregistered => Some(AlertType::Unregistered),
             Finding::UnusedLimit => Some(AlertType::UnusedLimit),
@@ -53,13 +52,6 @@ pub fn sentence(what: &str, finding: Finding, running: Option<&Running>, limit: 
             format!("{what} asks for {asked}, where {told} were known{}", hint(running))
         }
         Finding::OverLimit => format!("{what} asks for {asked}, over its limit of {max}, and no entry told it"),
-        Finding::HpaDrift { told, max } => format!("an HPA may scale {what} to {max}, where {told} were known"),
-        Finding::MissedHpaDelete => {
-            format!("no HPA scales {what} any more, and the log does not tell that it was removed")
-        }
-        Finding::HpaOverLimit { max: hpa_max } => {
-            format!("an HPA may scale {what} to {hpa_max}, over its limit of {max}, and no entry told it")
-        }
         Finding::TooManyPods => {
             let pods = running.and_then(|running| running.running_pods).unwrap_or_default();
             format!("{what} has {pods} pods in two snapshots running, more than its limit of {max} and a rollout allow")
@@ -69,6 +61,33 @@ pub fn sentence(what: &str, finding: Finding, running: Option<&Running>, limit: 
             "a {kind} runs in the place of the Deployment {what} and asks for {replicas}: the limit of {max} sees Deployments alone"
         ),
         Finding::UnusedLimit => format!("a PED allows {what} up to {max} replicas, and there is no such Deployment"),
+    }
+}
+
+/// The same about an HPA of a Deployment (`what`); of findings that concern HPAs.
+pub fn sentence_of_hpa(
+    hpa: &str,
+    what: &str,
+    finding: Finding,
+    running: Option<&Running>,
+    limit: Option<i64>,
+) -> String {
+    let max = running.and_then(|running| running.replicas);
+    let max = max.map_or_else(|| "a number that cannot be".to_owned(), |max| max.to_string());
+    match finding {
+        Finding::Drift { told } => format!("an HPA may scale {what} to {max}, where {told} were known"),
+        Finding::OverLimit => {
+            let limit = limit.unwrap_or_default();
+            format!("an HPA may scale {what} to {max}, over its limit of {limit}, and no entry told it")
+        }
+        Finding::MissedCreate => {
+            format!("the HPA {hpa} may scale {what} to {max}, and the log does not tell that it was made")
+        }
+        Finding::MissedDelete => {
+            format!("the HPA {hpa} of {what} is gone, and the log does not tell that it was removed")
+        }
+        // Of an HPA nothing else is watched.
+        _ => format!("the HPA {hpa} scales {what} now, and the log does not tell that it was changed"),
     }
 }
 
