@@ -30,6 +30,10 @@ use serde_json::json;
 mod servers;
 
 mod generate;
+#[allow(dead_code, reason = "each bench uses some of it")]
+mod measure;
+
+use measure::Figures;
 
 /// Events that are measured with each number of open incidents.
 const EVENTS: u64 = 2_000;
@@ -42,16 +46,18 @@ const CONNECTIONS: u64 = 16;
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
+    let mut figures = Figures::default();
     runtime.block_on(async {
-        for open in [0, 1_000, 100_000] {
-            step(open, folder.path()).await;
+        for (open, short) in [(0, "0"), (1_000, "1k"), (100_000, "100k")] {
+            figures.keep(format!("open_{short}_per_s"), step(open, folder.path()).await);
         }
         for (name, ledger) in
             [("none", None), ("a file of its own", Some("ledger")), ("the store's file", Some("facts"))]
         {
-            push(name, ledger, folder.path()).await;
+            push(name, ledger, folder.path(), &mut figures).await;
         }
     });
+    figures.write("notify");
 }
 
 /// What steps go by: a limit of 5, and nobody to tell, so that it is the steps that are measured.
@@ -166,7 +172,8 @@ async fn fill(ledger: &Sqlite, around: &Around, open: u64) {
     }
 }
 
-async fn step(open: u64, folder: &Path) {
+/// Events a second.
+async fn step(open: u64, folder: &Path) -> f64 {
     let around = Around::new();
     let ledger = Sqlite::open(&folder.join(format!("open-{open}.db"))).expect("a ledger");
     fill(&ledger, &around, open).await;
@@ -179,9 +186,10 @@ async fn step(open: u64, folder: &Path) {
     }
     let each = begun.elapsed() / u32::try_from(EVENTS).expect("small");
     println!("{open:7} open: {:6.0} events/s, {:.2} ms each", 1.0 / each.as_secs_f64(), each.as_secs_f64() * 1e3);
+    1.0 / each.as_secs_f64()
 }
 
-async fn push(name: &str, ledger: Option<&str>, folder: &Path) {
+async fn push(name: &str, ledger: Option<&str>, folder: &Path, figures: &mut Figures) {
     let folder = folder.join(format!("serve-{}", ledger.unwrap_or("none")));
     std::fs::create_dir(&folder).expect("a folder");
     let file = |name: &str| format!("sqlite:{}", folder.join(format!("{name}.db")).display());
@@ -221,12 +229,15 @@ async fn push(name: &str, ledger: Option<&str>, folder: &Path) {
         took.sort_unstable();
         took.get(took.len() * part / 100).expect("some").as_secs_f64() * 1e3
     };
+    let mut keep = |took: &[Duration], what: &str, part: usize| {
+        figures.keep(format!("{}_{what}_p{part}_ms", ledger.unwrap_or("none")), millis(took, part))
+    };
     println!(
         "serve, ledger in {name}: one at a time median {:.2} ms, p99 {:.2} ms; {CONNECTIONS} connections median {:.2} ms, p99 {:.2} ms",
-        millis(&alone, 50),
-        millis(&alone, 99),
-        millis(&together, 50),
-        millis(&together, 99),
+        keep(&alone, "alone", 50),
+        keep(&alone, "alone", 99),
+        keep(&together, "together", 50),
+        keep(&together, "together", 99),
     );
     end(&mut child);
 }

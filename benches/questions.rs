@@ -23,9 +23,14 @@ use pedwatch::store::{Registry, Store};
 use rusqlite::Connection;
 use serde_json::Value as Json;
 
+use measure::Figures;
+
+#[allow(dead_code, reason = "each bench uses some of it")]
+mod measure;
+
 const DEPLOYMENTS: i64 = 1_000;
 const EVENTS_A_DAY: i64 = 2_740;
-const SIZES: [i64; 3] = [10_000, 100_000, 1_000_000];
+const SIZES: [(i64, &str); 3] = [(10_000, "10k"), (100_000, "100k"), (1_000_000, "1m")];
 
 /// Days that are closed one by one; what is before them is closed at once, as a backfill may do it.
 const CLOSED_DAYS: i64 = 5;
@@ -37,23 +42,34 @@ fn main() {
     let only: Option<i64> = std::env::var("PEDWATCH_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let folder = std::env::temp_dir().join(format!("pedwatch-questions-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let mut first: Option<Vec<(&str, Duration)>> = None;
-    for size in SIZES.into_iter().filter(|size| only.is_none_or(|only| only == *size)) {
+    let mut first: Option<Vec<(Question, Duration)>> = None;
+    let mut figures = Figures::default();
+    for (size, short) in SIZES.into_iter().filter(|(size, _)| only.is_none_or(|only| only == *size)) {
         let history = History::new(folder.join(format!("{size}.db")), size);
         println!("{size} events, {} days; closing them took {:.1} s", history.days, history.closed.as_secs_f64());
         let took = history.questions();
         let base = first.get_or_insert_with(|| took.clone());
         for ((question, took), (_, least)) in took.iter().zip(base.iter()) {
             let (took, least) = (took.as_secs_f64(), least.as_secs_f64());
-            println!("  {question}: {:.0} ms, {:.2} of the smallest", took * 1e3, took / least);
+            println!("  {}: {:.0} ms, {:.2} of the smallest", question.told, took * 1e3, took / least);
+            figures.keep(format!("{}_{short}_ms", question.name), took * 1e3);
+            figures.keep(format!("{}_{short}_ratio", question.name), took / least);
         }
-        if only.is_some() || SIZES.last() == Some(&size) {
-            bytes_in_bigquery(&history.file);
+        if only.is_some() || size == 1_000_000 {
+            bytes_in_bigquery(&history.file, &mut figures);
         }
     }
+    figures.write("questions");
     if std::env::var_os("PEDWATCH_BENCH_KEEP").is_none() {
         std::fs::remove_dir_all(&folder).expect("removed");
     }
+}
+
+/// What is asked: as a figure is called, and as a person is told.
+#[derive(Clone, Copy)]
+struct Question {
+    name: &'static str,
+    told: &'static str,
 }
 
 /// A store with so many events, that end yesterday.
@@ -90,18 +106,23 @@ impl History {
         history
     }
 
-    fn questions(&self) -> Vec<(&'static str, Duration)> {
+    fn questions(&self) -> Vec<(Question, Duration)> {
         let fastest = |question: &dyn Fn(usize) -> Duration| (0..ROUNDS).map(question).min().expect("a round");
         let yesterday = Utc::now().date_naive().pred_opt().expect("a day").to_string();
         let closing = self.timed(&["daily"], None);
         let noon = format!("{yesterday}T12:00Z");
         let changes = ["changes", "--from", "yesterday", "--to", "today", "--format", "csv"];
+        let status = ["status", "--format", "csv"];
+        let status_at = ["status", "--at", &noon, "--format", "csv"];
         vec![
-            ("closing yesterday", closing),
-            ("changes of yesterday", fastest(&|_| self.timed(&changes, None))),
-            ("status", fastest(&|_| self.timed(&["status", "--format", "csv"], None))),
-            ("status yesterday noon", fastest(&|_| self.timed(&["status", "--at", &noon, "--format", "csv"], None))),
-            ("replaying one more entry", fastest(&|round| self.timed(&["replay", "-"], Some(entry(round))))),
+            (Question { name: "closing", told: "closing yesterday" }, closing),
+            (Question { name: "changes", told: "changes of yesterday" }, fastest(&|_| self.timed(&changes, None))),
+            (Question { name: "status", told: "status" }, fastest(&|_| self.timed(&status, None))),
+            (Question { name: "status_at", told: "status yesterday noon" }, fastest(&|_| self.timed(&status_at, None))),
+            (
+                Question { name: "replay", told: "replaying one more entry" },
+                fastest(&|round| self.timed(&["replay", "-"], Some(entry(round)))),
+            ),
         ]
     }
 
@@ -139,14 +160,14 @@ enum Rows {
 /// What each question reads: the partitions that its conditions leave, of which BigQuery bills all columns that it names. The
 /// views name nearly all, so all are counted. A part of a day that is not closed counts as a day. Each command asks for the
 /// marks of what is closed as well.
-const READS: [(&str, &[(&str, Rows)]); 6] = [
-    ("the marks of closed days", &[("watermarks", Rows::All)]),
+const READS: [(Question, &[(&str, Rows)]); 6] = [
+    (Question { name: "marks", told: "the marks of closed days" }, &[("watermarks", Rows::All)]),
     (
-        "status",
+        Question { name: "status", told: "status" },
         &[("carried_writes", Rows::Closing), ("replica_events", Rows::DayOfEvents), ("deployment_config", Rows::All)],
     ),
     (
-        "changes of yesterday",
+        Question { name: "changes", told: "changes of yesterday" },
         &[
             ("carried_writes", Rows::Closing),
             ("replica_events", Rows::DayOfEvents),
@@ -155,7 +176,7 @@ const READS: [(&str, &[(&str, Rows)]); 6] = [
         ],
     ),
     (
-        "status at a time of yesterday",
+        Question { name: "status_at", told: "status at a time of yesterday" },
         &[
             ("carried_writes", Rows::Closing),
             ("replica_events", Rows::DayOfEvents),
@@ -165,7 +186,7 @@ const READS: [(&str, &[(&str, Rows)]); 6] = [
         ],
     ),
     (
-        "judging again, and each of four questions of a replay's report",
+        Question { name: "judging", told: "judging again, and each of four questions of a replay's report" },
         &[
             ("carried_writes", Rows::Closing),
             ("replica_events", Rows::DayOfEvents),
@@ -174,7 +195,7 @@ const READS: [(&str, &[(&str, Rows)]); 6] = [
         ],
     ),
     (
-        "each of three questions to close a day",
+        Question { name: "closing", told: "each of three questions to close a day" },
         &[("carried_writes", Rows::Closing), ("replica_events", Rows::DayOfEvents)],
     ),
 ];
@@ -187,7 +208,7 @@ const ALERT_BYTES: f64 = 255.0;
 const LEAST_BYTES: f64 = 10.0 * 1_048_576.0;
 
 /// Prints what BigQuery would read for each question at 10,000 and a million events a day.
-fn bytes_in_bigquery(file: &Path) {
+fn bytes_in_bigquery(file: &Path, figures: &mut Figures) {
     let store = Connection::open(file).expect("opened");
     let count = |sql: &str| store.query_row(sql, [], |row| row.get::<_, f64>(0)).expect("a number");
     let closings = count("SELECT COUNT(DISTINCT closing) FROM carried_writes");
@@ -208,12 +229,13 @@ fn bytes_in_bigquery(file: &Path) {
         println!("  {table}: {:.0}", row_bytes(table));
     }
     for (question, tables) in READS {
-        for events in [10_000.0, 1_000_000.0] {
+        for (events, short) in [(10_000.0, "10k"), (1_000_000.0, "1m")] {
             let bytes: f64 = tables
                 .iter()
                 .map(|(table, rows)| (row_bytes(table) * rows_of(table, *rows, events)).max(LEAST_BYTES))
                 .sum();
-            println!("  {question}, {events} events a day: {:.0} MiB", bytes / 1_048_576.0);
+            let mib = figures.keep(format!("{}_{short}_a_day_mib", question.name), bytes / 1_048_576.0);
+            println!("  {}, {events} events a day: {mib:.0} MiB", question.told);
         }
     }
 }

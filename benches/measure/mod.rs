@@ -9,14 +9,14 @@ use serde_json::json;
 
 /// What one run of a bench measured.
 #[derive(Default)]
-pub(crate) struct Figures(BTreeMap<&'static str, f64>);
+pub(crate) struct Figures(BTreeMap<String, f64>);
 
 impl Figures {
     /// Keeps a figure, and gives it back.
-    pub(crate) fn keep(&mut self, name: &'static str, value: f64) -> f64 {
+    pub(crate) fn keep(&mut self, name: impl Into<String>, value: f64) -> f64 {
         // Three digits are more than two runs agree on.
         let digits = 10_f64.powf(2.0 - value.abs().max(f64::MIN_POSITIVE).log10().floor());
-        self.0.insert(name, (value * digits).round() / digits);
+        self.0.insert(name.into(), (value * digits).round() / digits);
         value
     }
 

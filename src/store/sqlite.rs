@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode, or memory.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -50,15 +51,25 @@ const STATEMENTS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     /// Appends, one at a time.
-    writer: Arc<Mutex<Session>>,
+    writer: Lane,
     /// Answers questions beside them, page by page too; what passes has but one connection.
-    paged: Arc<Mutex<Session>>,
+    paged: Lane,
     /// Answers while the other does: whoever takes a page may ask something else meanwhile.
-    reader: Arc<Mutex<Session>>,
+    reader: Lane,
     /// Tells that it answers, while a question takes its time.
-    pinged: Arc<Mutex<Session>>,
+    pinged: Lane,
     /// Where it lies, unless it passes.
     file: Option<Arc<DatabaseFile>>,
+    /// The version of the schema that has the tables.
+    whole: Arc<AtomicI64>,
+}
+
+/// A connection that is opened when it is first needed: each that asks a table holds the schema, which takes megabytes.
+#[derive(Debug, Clone)]
+struct Lane {
+    session: Arc<Mutex<Option<Session>>>,
+    /// Pages that it keeps, in KiB; `None` for SQLite's own number, as setting it takes the schema.
+    cache_kib: Option<u32>,
 }
 
 /// A connection, and what it keeps of its answers.
@@ -68,9 +79,28 @@ struct Session {
     steps: Steps,
 }
 
+impl Lane {
+    fn of(connection: Connection) -> Self {
+        Lane { session: Arc::new(Mutex::new(Some(Session::new(connection)))), cache_kib: None }
+    }
+
+    fn closed(cache_kib: Option<u32>) -> Self {
+        Lane { session: Arc::default(), cache_kib }
+    }
+
+    fn open(&self, path: &Path) -> rusqlite::Result<Session> {
+        let connection = connect(path)?;
+        match self.cache_kib {
+            Some(cache_kib) => prepare(&connection, cache_kib)?,
+            None => connection.busy_timeout(BUSY)?,
+        }
+        Ok(Session::new(connection))
+    }
+}
+
 impl Session {
-    fn new(connection: Connection) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Session { connection, steps: Steps::default() }))
+    fn new(connection: Connection) -> Self {
+        Session { connection, steps: Steps::default() }
     }
 }
 
@@ -83,18 +113,15 @@ impl Sqlite {
         let file = DatabaseFile::open(path)?;
         let writer = connect(path).map_err(|error| store_error(&error))?;
         set_up(&writer)?;
-        let file = file.of(number(&writer).map_err(|error| store_error(&error))?);
-        let another = || {
-            let connection =
-                connect(path).and_then(|connection| prepare(&connection, READ_CACHE_KIB).map(|()| connection));
-            Ok::<_, StoreError>(Session::new(connection.map_err(|error| store_error(&error))?))
-        };
+        let known = number(&writer).and_then(|number| Ok((number, schema_version(&writer)?)));
+        let (number, version) = known.map_err(|error| store_error(&error))?;
         Ok(Sqlite {
-            writer: Session::new(writer),
-            reader: another()?,
-            paged: another()?,
-            pinged: another()?,
-            file: Some(Arc::new(file)),
+            writer: Lane::of(writer),
+            reader: Lane::closed(Some(READ_CACHE_KIB)),
+            paged: Lane::closed(Some(READ_CACHE_KIB)),
+            pinged: Lane::closed(None),
+            file: Some(Arc::new(file.of(number))),
+            whole: Arc::new(AtomicI64::new(version)),
         })
     }
 
@@ -117,16 +144,23 @@ impl Sqlite {
     fn passing(connection: rusqlite::Result<Connection>) -> Result<Self, StoreError> {
         let connection = connection.map_err(|error| store_error(&error))?;
         set_up(&connection)?;
-        let session = Session::new(connection);
-        let of_it = || Arc::clone(&session);
-        Ok(Sqlite { writer: of_it(), reader: of_it(), paged: of_it(), pinged: of_it(), file: None })
+        let lane = Lane::of(connection);
+        let of_it = || lane.clone();
+        Ok(Sqlite {
+            writer: of_it(),
+            reader: of_it(),
+            paged: of_it(),
+            pinged: of_it(),
+            file: None,
+            whole: Arc::default(),
+        })
     }
 
     /// Asks on a connection, or on another where that is taken, in one state of the database.
     async fn ask<T: Send + 'static>(
         &self,
-        session: &Arc<Mutex<Session>>,
-        other: &Arc<Mutex<Session>>,
+        lane: &Lane,
+        other: &Lane,
         answer: impl FnOnce(&Connection, &mut Steps) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let answer = move |session: &mut Session| {
@@ -135,22 +169,28 @@ impl Sqlite {
             transaction.commit()?;
             Ok(found)
         };
-        self.with(session, other, answer).await
+        self.with(lane, other, answer).await
     }
 
     /// Runs blocking work on a connection, or on another where that is taken, away from the async threads.
     async fn with<T: Send + 'static>(
         &self,
-        session: &Arc<Mutex<Session>>,
-        other: &Arc<Mutex<Session>>,
+        lane: &Lane,
+        other: &Lane,
         work: impl FnOnce(&mut Session) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (session, other, file) = (Arc::clone(session), Arc::clone(other), self.file.clone());
+        let (lane, other, file) = (lane.clone(), other.clone(), self.file.clone());
         tokio::task::spawn_blocking(move || {
-            let mut session = locked(&session, &other);
+            let mut session = locked(&lane.session, &other.session);
             // Nothing is written into what is another's.
             file.as_ref().map_or(Ok(()), |file| file.check())?;
-            let done = work(&mut session).map_err(|error| store_error(&error))?;
+            let opened = match (&mut *session, &file) {
+                (Some(session), _) => Ok(session),
+                (closed, Some(file)) => lane.open(file.path()).map(|session| closed.insert(session)),
+                // What passes is open for as long as it is there.
+                (None, None) => Err(rusqlite::Error::InvalidQuery),
+            };
+            let done = opened.and_then(work).map_err(|error| store_error(&error))?;
             // What was written into a file that nobody can open any more is nowhere.
             file.map_or(Ok(()), |file| file.check())?;
             Ok(done)
@@ -161,7 +201,10 @@ impl Sqlite {
 }
 
 /// A panic while a lock was held rolled its transaction back: the connection itself is whole.
-fn locked<'s>(session: &'s Mutex<Session>, other: &'s Mutex<Session>) -> MutexGuard<'s, Session> {
+fn locked<'l>(
+    session: &'l Mutex<Option<Session>>,
+    other: &'l Mutex<Option<Session>>,
+) -> MutexGuard<'l, Option<Session>> {
     match session.try_lock() {
         Ok(session) => session,
         Err(TryLockError::Poisoned(session)) => session.into_inner(),
@@ -174,8 +217,8 @@ impl Drop for Sqlite {
     /// and is whole again when the file is put back.
     fn drop(&mut self) {
         if self.file.as_ref().is_some_and(|file| file.check().is_err()) {
-            for session in [&self.writer, &self.reader, &self.paged, &self.pinged] {
-                if let Ok(session) = session.try_lock() {
+            for lane in [&self.writer, &self.reader, &self.paged, &self.pinged] {
+                if let Some(session) = lane.session.try_lock().ok().as_deref().and_then(Option::as_ref) {
                     // Where it cannot be told so, there is nobody to tell that.
                     let _ = session.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
@@ -187,6 +230,12 @@ impl Drop for Sqlite {
 /// A name is a path and nothing else: no URI, which could name memory.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+/// What tells one set of tables and views from another: <https://www.sqlite.org/pragma.html#pragma_schema_version>. Asking for it
+/// reads the file, and no schema.
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
 
 fn prepare(connection: &Connection, cache_kib: u32) -> rusqlite::Result<()> {
@@ -280,9 +329,16 @@ impl Store for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(&self.pinged, &self.pinged, |connection, steps| fetch_all(connection, steps, &query::nothing()))
-            .await
-            .map(drop)
+        let whole = Arc::clone(&self.whole);
+        let answers = move |connection: &Connection, steps: &mut Steps| {
+            let version = schema_version(connection)?;
+            if whole.load(Ordering::Relaxed) != version {
+                fetch_all(connection, steps, &query::nothing())?;
+                whole.store(version, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        self.ask(&self.pinged, &self.pinged, answers).await
     }
 }
 

@@ -120,6 +120,11 @@ impl DatabaseFile {
         DatabaseFile { number, number_before, ..self }
     }
 
+    /// Where it lies, without links.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What tells it from other files.
     pub(super) fn id(&self) -> Identity {
         self.identity
