@@ -2,7 +2,7 @@
 //! acknowledges, on a server that hands out as fast as it is asked; that nothing is acknowledged before it is durable; pushes
 //! to `pedwatch serve` over 64 connections, and what they cost it; one push at a time, against bare commits of one row on the
 //! same disk; and how long `serve` takes from its start to the first 204, with 10,000 versions in the store. `BENCH_MESSAGES`
-//! sets another number than 50,000. What is pulled is measured with `BENCH_PARTS=pull`.
+//! sets another number than 50,000.
 #![allow(missing_docs, clippy::expect_used, clippy::print_stdout, reason = "a benchmark that panics has failed")]
 
 use std::io::{Read, Write};
@@ -45,10 +45,8 @@ fn main() {
     let bench = Bench { folder: folder.path(), peds, messages };
     let mut figures = Figures::default();
     runtime.block_on(async {
-        if std::env::var("BENCH_PARTS").is_ok_and(|parts| parts.contains("pull")) {
-            bench.drain(&mut figures).await;
-            bench.is_durable_first().await;
-        }
+        bench.drain(&mut figures).await;
+        bench.is_durable_first().await;
         bench.push(2, "push_2kb", &mut figures).await;
         bench.push(7, "push_7kb", &mut figures).await;
         bench.alone(&mut figures).await;
@@ -66,7 +64,6 @@ struct Bench<'f> {
 /// The program at work.
 struct Running {
     child: Child,
-    metrics: u16,
 }
 
 impl Drop for Running {
@@ -80,14 +77,6 @@ impl Drop for Running {
 impl Running {
     fn used(&self) -> Used {
         Used::by(self.child.id())
-    }
-
-    /// How many messages it has answered for.
-    async fn handled(&self) -> u64 {
-        let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{}/metrics", self.metrics)).await else { return 0 };
-        let text = answer.text().await.unwrap_or_default();
-        let counted = text.lines().filter(|line| line.starts_with("pedwatch_messages_total{"));
-        counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     }
 }
 
@@ -109,16 +98,13 @@ impl Bench<'_> {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let begun = Instant::now();
-            while running.handled().await < self.messages {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            wait_for(|| subscription.acknowledged() == messages.len()).await;
             let of_ours = rate(begun.elapsed());
             alone.push(of_limit);
             pulled.push(of_ours);
             ratios.push(of_ours / of_limit);
             cpus.push(running.used().cpu.as_secs_f64() * 1e6 / self.messages as f64);
             peaks.push(running.used().peak_mb);
-            wait_for(|| subscription.acknowledged() == messages.len()).await;
         }
         let (alone, pulled, cpu) = (Spread::of(alone), Spread::of(pulled), Spread::of(cpus));
         println!("acknowledging alone, messages/s:       {alone}");
@@ -302,7 +288,7 @@ fn run(store: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Runn
     command.env("PEDWATCH_CONSUMER__METRICS_PORT", metrics.to_string());
     command.env(generate::PIPELINE.0, generate::PIPELINE.1);
     command.env("RUST_LOG", "error").stdout(Stdio::null());
-    Running { child: command.spawn().expect("started"), metrics }
+    Running { child: command.spawn().expect("started") }
 }
 
 async fn pull(store: &Path, subscription: &Arc<Subscription>) -> Running {
@@ -326,7 +312,8 @@ fn post_bare(port: u16, body: &[u8]) -> Option<bool> {
 /// A consumer that does nothing else.
 async fn acknowledge_only(messages: &[Bytes]) -> Duration {
     let subscription = Subscription::new(messages.to_vec(), |_| ());
-    let subscriber = Subscriber::builder().with_endpoint(format!("http://{}", subscription.serve().await));
+    let endpoint = format!("http://{}", subscription.serve().await);
+    let subscriber = Subscriber::builder().with_endpoint(endpoint);
     let subscriber = subscriber.with_credentials(anonymous::Builder::new().build()).build().await.expect("a client");
     let mut stream = subscriber.subscribe(SUBSCRIPTION).set_max_outstanding_messages(1_000).build();
     let begun = Instant::now();
@@ -334,6 +321,8 @@ async fn acknowledge_only(messages: &[Bytes]) -> Duration {
         let (_, handler) = stream.next().await.expect("a message").expect("a message");
         handler.ack();
     }
+    // The client sends them behind our back.
+    wait_for(|| subscription.acknowledged() == messages.len()).await;
     begun.elapsed()
 }
 

@@ -1,5 +1,5 @@
 //! A Pub/Sub server that hands out as fast as it is asked: StreamingPull with flow control and deadlines, Acknowledge and
-//! ModifyAckDeadline as the real one has them, and of GetSubscription that there is one. It leaves out ordering, filters and exactly-once delivery.
+//! ModifyAckDeadline as the real one has them, and that there is the subscription. It leaves out ordering, filters and exactly-once delivery.
 //!
 //! Source of truth: <https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1#subscriber>.
 
@@ -85,8 +85,12 @@ impl Subscription {
             while let Ok((connection, _)) = listener.accept().await {
                 let subscription = Arc::clone(&subscription);
                 let answer = hyper::service::service_fn(move |request| Arc::clone(&subscription).answer(request));
-                let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(http.serve_connection(TokioIo::new(connection), answer));
+                tokio::spawn(async move {
+                    // gRPC, and REST for what a start asks.
+                    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    // A caller that goes away ends it.
+                    let _ = http.serve_connection(TokioIo::new(connection), answer).await;
+                });
             }
         });
         address
@@ -110,9 +114,16 @@ impl Subscription {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, hyper::Error> {
+        // Whether there is the subscription: https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/get
+        if let Some(name) = request.uri().path().strip_prefix("/v1/") {
+            let found = serde_json::json!({"name": name}).to_string();
+            let found =
+                Response::builder().header("content-type", "application/json").body(Full::from(found).boxed_unsync());
+            return Ok(found.expect("a response"));
+        }
         let method = request.uri().path().trim_start_matches("/google.pubsub.v1.Subscriber/").to_owned();
         let response = Response::builder().header("content-type", "application/grpc");
-        let mut body = request.into_body();
+        let body = request.into_body();
         let body = match method.as_str() {
             "StreamingPull" => self.streaming_pull(body).await?,
             "Acknowledge" | "ModifyAckDeadline" => {
@@ -124,11 +135,6 @@ impl Subscription {
                 }
                 let trailers = async { Some(Ok(status("0"))) };
                 Full::new(framed(&[])).with_trailers(trailers).boxed_unsync()
-            }
-            // What a start asks, to see whether anybody answers.
-            "GetSubscription" => {
-                to_its_end(body).await;
-                Full::new(framed(&[])).with_trailers(async { Some(Ok(status("0"))) }).boxed_unsync()
             }
             _ => {
                 to_its_end(body).await;
