@@ -49,9 +49,24 @@ fn found(call: &Call<'_>, server: SocketAddr) -> usize {
     block_on(asked)
 }
 
+/// Beyond the 50,000 reads of a day that are free, what a month costs, in dollars: of one instance, for so many events a day.
+fn month(events: usize, costs: &BTreeMap<String, Cost>) -> String {
+    let reads = |what: &str| costs.iter().find(|(known, _)| known.starts_with(what)).expect("measured").1.reads;
+    let by_the_clock = 86_400 / 45 * reads("all limits again") + 86_400 / 10 * reads("`/readyz`");
+    let billed = (events * reads("a message about a Deployment") + by_the_clock).saturating_sub(50_000);
+    match billed as f64 * 30.4 * 0.06 / 100_000.0 {
+        0.0 => "$0".to_owned(),
+        dollars => format!("${dollars:.2}"),
+    }
+}
+
+fn page() -> String {
+    std::fs::read_to_string(root().join("docs/registry.md")).expect("a page")
+}
+
 /// The table, by what its lines are about.
 fn told() -> BTreeMap<String, Cost> {
-    let page = std::fs::read_to_string(root().join("docs/registry.md")).expect("a page");
+    let page = page();
     let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let lines = page.lines().filter(|line| line.starts_with('|')).map(cells);
     let costs = lines.filter_map(|cells| {
@@ -110,6 +125,8 @@ fn the_table_of_costs_is_what_firestore_is_asked() {
         deliver(&one, &elsewhere, now).await;
         deliver(&one, &write(41).set("/protoPayload/status", json!({"code": 7})), now).await;
         measured("a message that is no change, or out of scope", meter.take());
+        store.versions(Some(&[("payments".to_owned(), "orders-api".to_owned())])).await.expect("readable");
+        measured("whom to tell of a Deployment with two versions", meter.take());
         store.ping().await.expect("there");
         measured("`/readyz`, every 10 s", meter.take());
 
@@ -132,5 +149,7 @@ fn the_table_of_costs_is_what_firestore_is_asked() {
         let all = whole(&*store).await;
         assert!((201..=210).contains(&all.reads) && all.writes == 0, "one for each that has just changed: {all:?}");
         assert_eq!(told(), costs, "docs/registry.md says otherwise");
+        let months = [10_000, 100_000, 1_000_000].map(|events| month(events, &costs)).join(" | ");
+        assert!(page().contains(&format!("| a month, with one instance | {months} |")), "{months}");
     });
 }
