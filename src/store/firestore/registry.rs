@@ -302,10 +302,13 @@ impl Versions {
                 query.insert("startAt".to_owned(), json!({"values": [after], "before": false}));
             }
             let found = self.api.run_query(&query).await.map_err(|failure| self.fault(failure))?;
-            let Some(last) = found.last() else { return Ok(versions) };
-            after = Some(last.id.clone());
+            let is_last = found.len() < READ_AT_ONCE;
+            after = found.last().map(|last| last.id.clone());
             for found in found {
                 versions.push(self.version(found)?);
+            }
+            if is_last {
+                return Ok(versions);
             }
         }
     }
@@ -324,10 +327,10 @@ impl Versions {
                 let claims = self.claims_in(found)?;
                 known.claims.insert(found.id.clone(), claims);
             }
-            match found.into_iter().next_back() {
-                Some(last) => after = Some(last),
-                None => break,
+            if found.len() < READ_AT_ONCE {
+                break;
             }
+            after = found.into_iter().next_back();
         }
         known.through = through;
         Ok(known.claims.values().flatten().cloned().collect())

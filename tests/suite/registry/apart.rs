@@ -10,6 +10,8 @@ use pedwatch::store::query;
 
 use super::*;
 use crate::cli::{command, run, stderr, stdout};
+use crate::proxy::{Fault, Proxy};
+use crate::pubsub::eventually;
 
 /// A store that takes versions only sometimes: whoever brings them is killed before.
 struct Losing {
@@ -191,6 +193,61 @@ fn the_next_who_registers_or_retires_mends_what_a_kill_left_out() {
         let listed = world.run(&["ped", "list", "--format=ndjson"]);
         assert!(listed.contains("orders-api"), "{listed}");
     }
+}
+
+/// The process itself is killed, while BigQuery does not answer it.
+#[test]
+fn whoever_is_killed_in_between_has_registered_and_the_next_one_mends_it() {
+    block_on(async {
+        let world = World::new();
+        let Dataset { name, server, store: facts } = Dataset::new().await;
+        let register = |name_of: &str, max: i64, bigquery: SocketAddr| {
+            let file = world.folder.path().join(format!("{name_of}.yaml"));
+            std::fs::write(&file, ped("payments", name_of, None, max)).expect("written");
+            let mut command = command();
+            command.args(["--config", "fixtures/pedwatch.toml", "ped", "register"]).arg(file);
+            command.args(["--updated-by=test", "--reason=test"]).arg(format!("--store=bigquery:{name}"));
+            command.env("PEDWATCH_REGISTRY", format!("firestore:{}", world.database));
+            command.env("FIRESTORE_EMULATOR_HOST", firestore().to_string());
+            command.env("BIGQUERY_EMULATOR_HOST", bigquery.to_string());
+            command
+        };
+        let proxy = Proxy::new(server, "insertAll", &[Fault::Hang; 9]);
+        let mut killed = register("orders-api", 3, proxy.address).spawn().expect("started");
+        eventually("it is about to bring the version to the facts", async || proxy.calls("insertAll") > 0).await;
+        killed.kill().expect("SIGKILL");
+        killed.wait().expect("gone");
+        let facts: Arc<dyn Store> = Arc::new(facts);
+        let store: Arc<dyn Store> = Arc::new(beside(Arc::clone(&facts), &world.database, firestore()).await);
+        assert_eq!(versions(&*store).await.iter().map(|(_, max)| *max).collect::<Vec<_>>(), [3]);
+        assert_eq!(recorded(&*facts).await, BTreeSet::new());
+        let output = run(&mut register("search-api", 5, server), b"");
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).starts_with("1 versions were registered and not yet in the store"), "{output:?}");
+        assert_eq!(recorded(&*facts).await, BTreeSet::from([Some(3), Some(5)]));
+    });
+}
+
+/// More than a page of Deployments, many of them of one commit and so of one stamp.
+#[test]
+fn all_limits_are_read_by_pages_and_then_what_has_changed() {
+    block_on(async {
+        let world = World::new();
+        let (_, store) = world.losing().await;
+        let count = 650;
+        let all = registrations(&many(count, 3), None, "2026-09-01T00:00:00Z", "ci");
+        pedwatch::store::register(&*store, all).await.expect("registered");
+        let distinct = async || {
+            let claims = store.claims(None).await.expect("readable");
+            claims.iter().map(|claim| claim.id.clone()).collect::<BTreeSet<String>>().len()
+        };
+        assert_eq!(distinct().await, count);
+        limit(&*store, 6, None, "2026-09-02T00:00:00Z").await;
+        assert_eq!(distinct().await, count + 1);
+        let versions: BTreeSet<String> =
+            store.versions(None).await.expect("readable").into_iter().map(|version| version.id).collect();
+        assert_eq!(versions.len(), count + 1);
+    });
 }
 
 /// And brings along what the store alone has: from before the registry, or by somebody who did not know of it.
