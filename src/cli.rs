@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use clap::{ColorChoice, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, STORE_URL, StoreUrl};
+use crate::config::{Config, RegistryUrl, STORE_URL, StoreUrl};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::redact::without_secrets;
@@ -299,9 +299,10 @@ enum Access {
     OrNew,
 }
 
-/// Opens the store that the command line names, else the one of the configuration; `None` when neither does.
+/// Opens the store that the command line names, else the one of the configuration; `None` when neither does. Its versions are
+/// where the configuration says.
 async fn open_store(url: Option<StoreUrl>, config: &Config, access: Access) -> Result<Option<Arc<dyn Store>>> {
-    Ok(match url.or_else(|| config.store.clone()) {
+    let facts: Option<Arc<dyn Store>> = match url.or_else(|| config.store.clone()) {
         Some(StoreUrl::Sqlite(path)) => {
             if access == Access::Existing {
                 there_is_a_store(&path)?;
@@ -312,7 +313,19 @@ async fn open_store(url: Option<StoreUrl>, config: &Config, access: Access) -> R
         }
         Some(StoreUrl::BigQuery(name)) => Some(cloud::open_bigquery(name, config).await?),
         None => None,
-    })
+    };
+    match facts {
+        Some(facts) => with_registry(facts, config).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A store with its versions where the configuration says.
+async fn with_registry(facts: Arc<dyn Store>, config: &Config) -> Result<Arc<dyn Store>> {
+    match &config.registry {
+        Some(RegistryUrl(name)) => cloud::open_registry(facts, name, config).await,
+        None => Ok(facts),
+    }
 }
 
 /// Refuses a file that is not there, or empty as nothing of ours is: opening it would make it, and what was asked for be

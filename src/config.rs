@@ -27,7 +27,7 @@ mod refused;
 mod schema;
 
 pub use layers::{env_name, keys};
-pub use place::{LEDGER_URL, LedgerUrl, STORE_URL, StoreUrl};
+pub use place::{LEDGER_URL, LedgerUrl, REGISTRY_URL, RegistryUrl, STORE_URL, StoreUrl};
 pub use refused::{ConfigError, Refused};
 pub use schema::schema;
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub thresholds: Thresholds,
     /// Where facts are kept, if the configuration says it.
     pub store: Option<StoreUrl>,
+    /// Where the versions of PEDs are kept; `None` where that is the store.
+    pub registry: Option<RegistryUrl>,
     /// How BigQuery is reached.
     pub bigquery: BigQueryConfig,
     /// How messages are handled, from wherever they come.
@@ -236,6 +238,7 @@ mod tests {
                 Some(Value::Boolean(_)) => "false",
                 Some(Value::Array(_)) => "a@example.com, b*",
                 _ if key == "store.url" => "sqlite:x.db",
+                _ if key == "registry" => "firestore:acme-prod/(default)",
                 _ if key.ends_with("endpoint") || key == "push.certs_url" => "http://127.0.0.1:9050",
                 _ if key == "pull.subscription" => "projects/acme-prod/subscriptions/pedwatch",
                 _ if key == "push.auth" => "platform",
@@ -471,6 +474,13 @@ mod tests {
             ("[platform]\nmin_replicas = -1", &[], &["platform.min_replicas is -1", "0 or more"]),
             ("[store]\nurl = \"mysql:x\"", &[], &["store.url", "mysql:x", "sqlite:FILE"]),
             ("[store]\nurl = \"bigquery:x\"", &[], &["store.url", "bigquery:x", "bigquery:PROJECT.DATASET"]),
+            (
+                "registry = \"sqlite:x\"",
+                &[],
+                &["registry is \"sqlite:x\"", "firestore:PROJECT/DATABASE", "the store itself"],
+            ),
+            ("registry = \"firestore:x\"", &[], &["registry is \"firestore:x\"", "firestore:PROJECT/DATABASE"]),
+            ("", &[("PEDWATCH_REGISTRY", "x")], &["registry is \"x\"", "firestore:PROJECT/DATABASE"]),
             ("[bigquery]\nendpoint = \"localhost\"", &[], &["bigquery.endpoint", "http://127.0.0.1:9050"]),
             ("[bigquery]\ndeadline_seconds = 0", &[], &["bigquery.deadline_seconds is 0", "from 1 to 600"]),
             ("[push]\nport = 0", &[], &["push.port is 0", "from 1 to 65535"]),

@@ -78,6 +78,12 @@ pub trait Store: Registry {
         None
     }
 
+    /// Where versions are kept, if not in the store itself. Each of them comes into `deployment_config` as well, a moment later:
+    /// whoever judges by that table has to know that it may lack the newest. Such a registry is asked by key, for each message.
+    fn registry(&self) -> Option<&dyn Registry> {
+        None
+    }
+
     /// How many appends under way at once it gains from.
     fn appends_at_once(&self) -> usize;
 
@@ -130,6 +136,9 @@ pub trait Store: Registry {
     }
 }
 
+/// What is to be appended to the versions of some Deployments, given those that there are.
+pub type Revision<'r> = dyn FnMut(&[Deployment], Vec<Version>) -> Vec<Version> + Send + 'r;
+
 /// A place for the versions of PEDs.
 #[async_trait]
 pub trait Registry: Send + Sync {
@@ -150,37 +159,100 @@ pub trait Registry: Send + Sync {
     /// # Errors
     /// [`StoreError`] when they cannot be read.
     async fn claims(&self, of: Option<&[Deployment]>) -> Result<Vec<Claim>, StoreError>;
+
+    /// Appends what a revision makes of the versions that are there. It may be asked for some of the Deployments at a time, and
+    /// for the same ones again; its last word on each counts.
+    ///
+    /// # Errors
+    /// As [`Registry::append_versions`], and when the versions cannot be read.
+    async fn revise(&self, of: &[Deployment], revision: &mut Revision<'_>) -> Result<(), StoreError>;
+
+    /// Whether nobody's versions come between what a revision is given and what it adds.
+    fn is_serial(&self) -> bool;
+
+    /// Appends to `deployment_config` what is registered and never came there, because somebody was killed in between; returns
+    /// it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when some of it may not be there yet; doing it again is safe.
+    async fn mend(&self, now: DateTime<Utc>) -> Result<Vec<Version>, StoreError>;
+
+    /// Registers what is in `deployment_config` alone: from before the registry was one of its own, or by somebody who does not
+    /// know of it. How many versions that were.
+    ///
+    /// # Errors
+    /// [`StoreError`] when some of it may not be registered yet; doing it again is safe.
+    async fn adopt(&self) -> Result<usize, StoreError>;
 }
 
-/// Every store holds the versions in one more of its tables.
+/// Every store holds the versions in one more of its tables, unless it says where else they are.
 #[async_trait]
 impl<S: Store> Registry for S {
     async fn append_versions(&self, versions: &[Version]) -> Result<(), StoreError> {
-        let mut records: Vec<Record> =
-            versions.iter().map(|version| Record::Version(Box::new(version.into()))).collect();
         let now = versions.iter().map(|version| version.registered_at).max().unwrap_or_default();
-        records.extend(late_marks(&records, now));
-        let outcomes = self.append(records.into()).await?;
-        let refused = versions.iter().zip(&outcomes).find_map(|(version, outcome)| match outcome {
-            Appended::Refused(reason) => Some((&version.subject, reason)),
-            Appended::Stored => None,
-        });
-        refused.map_or(Ok(()), |(subject, reason)| {
-            Err(StoreError::Permanent(format!("the version of {subject} is refused, others may be stored: {reason}")))
-        })
+        match self.registry() {
+            Some(registry) => registry.append_versions(versions).await,
+            None => append_rows(self, versions, now).await,
+        }
     }
 
     async fn versions(&self, of: Option<&[Deployment]>) -> Result<Vec<Version>, StoreError> {
+        if let Some(registry) = self.registry() {
+            return registry.versions(of).await;
+        }
         let found: Vec<DeploymentConfig> = self.fetch(&query::versions(of)).await?.read();
         let versions = found.into_iter().map(Version::from);
         Ok(only(of, versions.collect(), |version: &Version| &version.subject))
     }
 
     async fn claims(&self, of: Option<&[Deployment]>) -> Result<Vec<Claim>, StoreError> {
+        if let Some(registry) = self.registry() {
+            return registry.claims(of).await;
+        }
         let found: Vec<ClaimRow> = self.fetch(&query::claims(of)).await?.read();
         let claims = found.into_iter().map(Claim::from);
         Ok(only(of, claims.collect(), |claim: &Claim| &claim.subject))
     }
+
+    async fn revise(&self, of: &[Deployment], revision: &mut Revision<'_>) -> Result<(), StoreError> {
+        if let Some(registry) = self.registry() {
+            return registry.revise(of, revision).await;
+        }
+        let added = revision(of, self.versions(Some(of)).await?);
+        if added.is_empty() { Ok(()) } else { self.append_versions(&added).await }
+    }
+
+    fn is_serial(&self) -> bool {
+        self.registry().is_some_and(Registry::is_serial)
+    }
+
+    async fn mend(&self, now: DateTime<Utc>) -> Result<Vec<Version>, StoreError> {
+        match self.registry() {
+            Some(registry) => registry.mend(now).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn adopt(&self) -> Result<usize, StoreError> {
+        match self.registry() {
+            Some(registry) => registry.adopt().await,
+            None => Ok(0),
+        }
+    }
+}
+
+/// Appends versions to `deployment_config` at a time, with the marks of days that they come late for.
+async fn append_rows(store: &dyn Store, versions: &[Version], now: DateTime<Utc>) -> Result<(), StoreError> {
+    let mut records: Vec<Record> = versions.iter().map(|version| Record::Version(Box::new(version.into()))).collect();
+    records.extend(late_marks(&records, now));
+    let outcomes = store.append(records.into()).await?;
+    let refused = versions.iter().zip(&outcomes).find_map(|(version, outcome)| match outcome {
+        Appended::Refused(reason) => Some((&version.subject, reason)),
+        Appended::Stored => None,
+    });
+    refused.map_or(Ok(()), |(subject, reason)| {
+        Err(StoreError::Permanent(format!("the version of {subject} is refused, others may be stored: {reason}")))
+    })
 }
 
 /// Of what was found, what is about these Deployments: where many are wanted, everything is asked.
@@ -196,22 +268,35 @@ fn only<T>(of: Option<&[Deployment]>, mut found: Vec<T>, subject: impl Fn(&T) ->
 }
 
 /// Registers PEDs: appends what each of them adds to the versions that are there, and returns it. Who registers at the
-/// same time is neither waited for nor lost.
+/// same time is not lost, and waited for only where the registry is serial: there the one who comes last stands behind.
 ///
 /// # Errors
 /// [`StoreError`] when some of it may not be stored; registering it again is safe.
 pub async fn register(registry: &dyn Registry, registrations: Vec<Registration>) -> Result<Vec<Addition>, StoreError> {
     let deployments: BTreeSet<Deployment> = registrations.iter().map(|one| one.ped.subject.deployment()).collect();
     let deployments: Vec<Deployment> = deployments.into_iter().collect();
+    let mut made = vec![Addition::default(); registrations.len()];
     if deployments.is_empty() {
-        return Ok(Vec::new());
+        return Ok(made);
     }
-    let additions = additions(&registrations, registry.versions(Some(&deployments)).await?);
-    let versions: Vec<Version> = additions.iter().flat_map(Addition::versions).cloned().collect();
-    if !versions.is_empty() {
-        registry.append_versions(&versions).await?;
-    }
-    Ok(additions)
+    let is_serial = registry.is_serial();
+    let mut revision = |of: &[Deployment], known: Vec<Version>| {
+        let of: HashSet<&Deployment> = of.iter().collect();
+        let is_wanted = |one: &Registration| of.contains(&one.ped.subject.deployment());
+        let wanted = registrations.iter().enumerate().filter(|(_, one)| is_wanted(one));
+        let placed = |one: &Registration| if is_serial { one.clone().behind(&known) } else { one.clone() };
+        let (numbers, wanted): (Vec<usize>, Vec<Registration>) = wanted.map(|(at, one)| (at, placed(one))).unzip();
+        let added = additions(&wanted, known);
+        let versions = added.iter().flat_map(Addition::versions).cloned().collect();
+        for (number, addition) in numbers.into_iter().zip(added) {
+            if let Some(made) = made.get_mut(number) {
+                *made = addition;
+            }
+        }
+        versions
+    };
+    registry.revise(&deployments, &mut revision).await?;
+    Ok(made)
 }
 
 /// Why a PED is not retired.
@@ -234,18 +319,17 @@ pub enum RetireError {
 /// [`RetireError`] when there is none, or some of it may not be stored; retiring it again is safe.
 pub async fn retire(registry: &dyn Registry, retirement: &Retirement) -> Result<Retired, RetireError> {
     let subject = &retirement.subject;
-    let (known, others): (Vec<Version>, Vec<Version>) = registry
-        .versions(Some(&[subject.deployment()]))
-        .await?
-        .into_iter()
-        .partition(|version| version.subject == *subject);
-    if known.is_empty() {
-        let elsewhere = others.into_iter().map(|version| version.subject.clusters).collect();
-        return Err(RetireError::NotRegistered { elsewhere });
-    }
-    let retired = retirement.apply(&known);
-    if !retired.versions.is_empty() {
-        registry.append_versions(&retired.versions).await?;
-    }
-    Ok(retired)
+    let mut made = Ok(Retired::default());
+    let mut revision = |_: &[Deployment], known: Vec<Version>| {
+        let (known, others): (Vec<Version>, Vec<Version>) =
+            known.into_iter().partition(|version| version.subject == *subject);
+        let elsewhere = || others.into_iter().map(|version| version.subject.clusters).collect();
+        made = match known.is_empty() {
+            true => Err(RetireError::NotRegistered { elsewhere: elsewhere() }),
+            false => Ok(retirement.apply(&known)),
+        };
+        made.as_ref().map(|retired| retired.versions.clone()).unwrap_or_default()
+    };
+    registry.revise(&[subject.deployment()], &mut revision).await?;
+    made
 }

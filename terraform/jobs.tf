@@ -19,10 +19,10 @@ locals {
     snapshot = try(google_service_account.lookers["snapshot"].email, null)
     canary   = try(google_service_account.lookers["canary"].email, null)
   }
-  # Who looks into clusters tells nobody of incidents, and needs no configuration for that.
+  # Who looks into clusters tells nobody of incidents, and needs no configuration for that; a canary goes by no limit.
   job_env = {
     for name in keys(local.jobs) : name => contains(keys(local.looking_settings), name) ? {
-      for key, value in merge(local.settings, local.looking_settings[name]) : "PEDWATCH_${upper(replace(key, ".", "__"))}" => value if key != "notify.ledger"
+      for key, value in merge(local.settings, local.looking_settings[name]) : "PEDWATCH_${upper(replace(key, ".", "__"))}" => value if key != "notify.ledger" && !(name == "canary" && key == "registry")
     } : local.env
   }
   job_volumes = {
@@ -177,6 +177,8 @@ resource "google_cloud_run_v2_job" "jobs" {
     google_bigquery_dataset_access.notify_checks,
     google_project_iam_member.notify_queries,
     google_project_iam_member.ledger,
+    google_project_iam_member.registry,
+    google_bigquery_table_iam_member.daily_mends,
     google_firestore_index.notifications,
     google_secret_manager_secret_iam_member.config,
     google_secret_manager_secret_iam_member.secrets,

@@ -3,6 +3,8 @@ locals {
   dataset_key = var.dataset.kms_key == null ? var.kms_key : var.dataset.kms_key
   ledger_key  = var.telling == null ? null : try(coalesce(var.telling.kms_key, var.kms_key), null)
 
+  registry_key = var.registry == null ? null : try(coalesce(var.registry.kms_key, var.kms_key), null)
+
   # By what is known before anything is made.
   key_users = merge(
     var.kms_key == null ? {} : {
@@ -14,6 +16,9 @@ locals {
     },
     local.ledger_key == null ? {} : {
       firestore = { key = local.ledger_key, member = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-firestore.iam.gserviceaccount.com" }
+    },
+    local.registry_key == null || local.registry_key == local.ledger_key ? {} : {
+      registry = { key = local.registry_key, member = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-firestore.iam.gserviceaccount.com" }
     },
   )
 }

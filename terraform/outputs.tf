@@ -16,6 +16,11 @@ output "store" {
   value       = local.settings["store.url"]
 }
 
+output "registry" {
+  description = "Where versions of PEDs are registered, as PEDWATCH_REGISTRY takes it: whoever registers sets it; null where that is the store."
+  value       = one(local.registry)
+}
+
 output "service_url" {
   description = "URL of the service; null with pull."
   value       = one(google_cloud_run_v2_service.this[*].uri)

@@ -34,6 +34,7 @@ locals {
     local.push ? { "push.auth" = "platform", "push.max_in_flight" = tostring(var.concurrency) } : {},
     local.push ? {} : { "pull.subscription" = "projects/${var.project}/subscriptions/${var.name}-audit" },
     { for ledger in local.ledger : "notify.ledger" => ledger },
+    { for registry in local.registry : "registry" => registry },
     var.settings,
   )
   env = merge(
@@ -212,6 +213,7 @@ resource "google_cloud_run_v2_service" "this" {
     google_project_iam_member.consumer_measures,
     google_bigquery_table_iam_member.consumer_costs,
     google_project_iam_member.ledger,
+    google_project_iam_member.registry,
     google_firestore_index.notifications,
     google_secret_manager_secret_iam_member.config,
     google_secret_manager_secret_iam_member.secrets,
@@ -359,6 +361,7 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     google_project_iam_member.consumer_measures,
     google_bigquery_table_iam_member.consumer_costs,
     google_project_iam_member.ledger,
+    google_project_iam_member.registry,
     google_firestore_index.notifications,
     google_secret_manager_secret_iam_member.config,
     google_secret_manager_secret_iam_member.secrets,

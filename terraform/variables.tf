@@ -414,6 +414,15 @@ variable "telling" {
   }
 }
 
+variable "registry" {
+  description = "Keeps the versions of PEDs in a database of Firestore too, from where the limit of each message's Deployment is read as of now: where the database lies (a location of Firestore; the region if null), and a key of one's own for it (kms_key of the module if null). Null: they are in BigQuery alone, and read again every 45 s. Turned on later, run pedwatch daily before the service: it copies what is registered."
+  type = object({
+    location = optional(string)
+    kms_key  = optional(string)
+  })
+  default = null
+}
+
 variable "cluster_access" {
   description = "The clusters that snapshots and canaries are of, by what they are called here: each as the audit log names it, how it is reached (dns, endpoint or connect_gateway), and patterns of namespaces to take, or behind ! to leave."
   type = map(object({

@@ -7,9 +7,9 @@ mod absent;
 mod built;
 
 #[cfg(not(feature = "cloud"))]
-pub(super) use absent::{Storage, check_channels, open_bigquery, open_firestore, without};
+pub(super) use absent::{Storage, check_channels, open_bigquery, open_firestore, open_registry, without};
 #[cfg(feature = "cloud")]
 pub(super) use built::{
-    Storage, check_channels, open_bigquery, open_channels, open_counting_bigquery, open_firestore, open_telling,
-    require_telling,
+    Storage, check_channels, open_bigquery, open_channels, open_counting_bigquery, open_firestore, open_registry,
+    open_telling, require_telling,
 };

@@ -8,6 +8,7 @@ use chrono::{Days, Duration, NaiveDate, Utc};
 use serde_json::json;
 
 use super::ledger::{limits_turned, open_noting};
+use super::ped::tell_mended;
 use super::replay::Progress;
 use super::table::{Column, Screen, Table};
 use super::{Access, Format, check_span, parse_date, report, require_store};
@@ -18,6 +19,8 @@ use crate::job::daily::{Closed, close_day, due};
 use crate::names::Named;
 use crate::ped::limits::Limits;
 use crate::pipeline::again::judge_again;
+use crate::pipeline::incidents::namespaces_of;
+use crate::pipeline::register;
 use crate::store::row::AlertLog;
 
 /// How far back alerts are looked for that nobody raised: what closed days carry with them reaches as far.
@@ -44,6 +47,9 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     // Both days are closed, so the second may be the first.
     check_span(["--from", "--to"], args.from, args.to.filter(|&to| Some(to) != args.from))?;
     let store = require_store(args.store, config, Access::Existing).await?;
+    // First, so that days are closed by every version that there is.
+    let (mended, raised_by_them) = register::mend(&*store, &config.policy, now).await?;
+    let adopted = store.adopt().await?;
     let due = due(&*store, args.from, args.to, now).await?;
     let progress = Progress::new(due.len() as u64, DAYS);
     let rules = Rules { policy: &config.policy, thresholds: config.thresholds };
@@ -61,10 +67,13 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let told = telling.as_ref().map(|telling| telling.at(now, &config.policy, &*store, &limits));
     let compared = compare_days(&*store, rules, asked, told.as_ref(), now).await?;
     let raised = judge_again(&*store, &config.policy, &BTreeSet::new(), Some(now - JUDGED_AGAIN), now).await?.len();
-    let turned = limits.turned_in(Some(now - JUDGED_AGAIN), now);
+    let raised = raised + raised_by_them.len();
+    let mut turned = limits.turned_in(Some(now - JUDGED_AGAIN), now);
+    turned.extend(namespaces_of(mended.iter().map(|version| &version.subject)));
+    let brought = Brought { mended: mended.len(), adopted };
     limits_turned(telling.clone(), &*store, config, turned, now).await?;
     match args.format {
-        Format::Table => story(&closed, &compared, raised + in_turn, screen)?,
+        Format::Table => story(&closed, &compared, raised + in_turn, brought, screen)?,
         Format::Json => {
             let days: Vec<_> = closed.iter().map(as_json).collect();
             let snapshots: Vec<_> = compared.iter().map(comparison_as_json).collect();
@@ -132,7 +141,13 @@ fn comparisons(compared: &[Compared]) -> Table {
     table
 }
 
-fn story(closed: &[Closed], compared: &[Compared], raised: usize, screen: Screen) -> Result<()> {
+/// Versions that were in one of store and registry alone.
+struct Brought {
+    mended: usize,
+    adopted: usize,
+}
+
+fn story(closed: &[Closed], compared: &[Compared], raised: usize, brought: Brought, screen: Screen) -> Result<()> {
     let mut table = Table::new([
         Column::new("day (UTC)"),
         Column::new("changes").named(),
@@ -152,6 +167,15 @@ fn story(closed: &[Closed], compared: &[Compared], raised: usize, screen: Screen
     }
     if !compared.is_empty() {
         report::table(&comparisons(compared), screen)?;
+    }
+    let mut lines = String::new();
+    tell_mended(&mut lines, brought.mended);
+    report::text(&lines)?;
+    if brought.adopted > 0 {
+        report::text(&format!(
+            "{} versions were in the store and not in the registry; they are now\n",
+            brought.adopted
+        ))?;
     }
     if raised > 0 {
         report::text(&format!("{raised} alerts were raised that nobody had\n"))?;

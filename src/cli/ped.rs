@@ -205,16 +205,19 @@ async fn register(args: Register, config: &Config, screen: Screen) -> Result<Exi
     let Some(peds) = valid(&args.files, config, FaultFormat::Text, screen)? else { return Ok(ExitCode::FAILURE) };
     let (telling, now) = (open_noting(config).await?, Utc::now());
     let store = require_store(args.store.clone(), config, Access::OrNew).await?;
+    let (mended, mut raised) = register::mend(&*store, &config.policy, now).await?;
     let subjects: Vec<Subject> = peds.iter().map(|located| located.ped.subject.clone()).collect();
     let registrations = peds.into_iter().map(|located| registration(located, &args, now)).collect();
     let registered = register::register(&*store, &config.policy, registrations, now).await?;
-    let added = registered.additions.iter().flat_map(Addition::versions).map(|version| &version.subject);
+    raised.extend(registered.raised);
+    let added = registered.additions.iter().flat_map(Addition::versions).chain(&mended).map(|version| &version.subject);
     limits_turned(telling, &*store, config, namespaces_of(added), now).await?;
     let mut lines = String::new();
+    tell_mended(&mut lines, mended.len());
     for (subject, addition) in subjects.iter().zip(&registered.additions) {
         tell(&mut lines, subject, addition);
     }
-    tell_raised(&mut lines, registered.raised.len());
+    tell_raised(&mut lines, raised.len());
     report::sentences(&lines, screen)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -250,6 +253,12 @@ fn exception_line(exception: &Version) -> String {
     }
 }
 
+pub(super) fn tell_mended(lines: &mut String, mended: usize) {
+    if mended > 0 {
+        let _ = writeln!(lines, "{mended} versions were registered and not yet in the store; they are now");
+    }
+}
+
 fn tell_raised(lines: &mut String, raised: usize) {
     if raised > 0 {
         let _ = writeln!(lines, "{raised} alerts were raised by it; `pedwatch alerts` shows them");
@@ -268,14 +277,18 @@ async fn remove(args: Remove, config: &Config, screen: Screen) -> Result<ExitCod
         updated_by: args.updated_by,
         reason: args.reason,
     };
-    let (retired, raised) = match register::retire(&*store, &config.policy, &retirement).await {
+    let (mended, mut raised) = register::mend(&*store, &config.policy, now).await?;
+    let (retired, by_it) = match register::retire(&*store, &config.policy, &retirement).await {
         Err(RetireError::NotRegistered { elsewhere }) => {
             return Err(not_registered(&retirement.subject, &elsewhere).into());
         }
         retired => retired?,
     };
-    limits_turned(telling, &*store, config, namespaces_of([&retirement.subject]), now).await?;
+    raised.extend(by_it);
+    let turned = namespaces_of(mended.iter().map(|version| &version.subject).chain([&retirement.subject]));
+    limits_turned(telling, &*store, config, turned, now).await?;
     let mut lines = String::new();
+    tell_mended(&mut lines, mended.len());
     tell_retired(&mut lines, &retirement.subject, &retired);
     tell_raised(&mut lines, raised.len());
     report::sentences(&lines, screen)?;

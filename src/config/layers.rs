@@ -122,9 +122,11 @@ fn start(table: &DeTable<'_>, key: &str) -> Option<usize> {
 /// Keys of older releases that do nothing any more.
 const RETIRED: [&str; 1] = ["consumer.batch_wait_ms"];
 
-/// Whether a variable is meant for a key: each has a section, and two underscores behind it.
+/// Whether a variable is meant for a key: nearly all have a section, and two underscores behind it.
 pub(super) fn may_be_a_key(variable: &str) -> bool {
-    variable.strip_prefix(ENV_PREFIX).is_some_and(|name| name.contains("__"))
+    let is_in_a_section = |name: &str| name.contains("__");
+    let is_known = || keys().iter().any(|key| env_name(key) == variable);
+    variable.strip_prefix(ENV_PREFIX).is_some_and(|name| is_in_a_section(name) || is_known())
         && !RETIRED.iter().any(|key| env_name(key) == variable)
 }
 

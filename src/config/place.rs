@@ -1,4 +1,4 @@
-//! Where facts are kept, and what is to be told: how both are written.
+//! Where facts are kept, versions, and what is to be told: how each is written.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -77,7 +77,31 @@ impl fmt::Display for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LedgerUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            LedgerUrl::Firestore(DatabaseName { project, database }) => write!(f, "firestore:{project}/{database}"),
+            LedgerUrl::Firestore(name) => write!(f, "firestore:{name}"),
         }
+    }
+}
+
+/// A place for the versions of PEDs, apart from the facts: a database of Firestore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryUrl(pub DatabaseName);
+
+/// What a registry's URL looks like, for errors.
+pub const REGISTRY_URL: &str = "firestore:PROJECT/DATABASE";
+
+impl FromStr for RegistryUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        match url.split_once(':') {
+            Some(("firestore", name)) => Ok(RegistryUrl(name.parse()?)),
+            _ => Err(format!("{:?} is not a registry; expected {REGISTRY_URL}", redact::url(url))),
+        }
+    }
+}
+
+impl fmt::Display for RegistryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "firestore:{}", self.0)
     }
 }

@@ -31,6 +31,7 @@ mod store;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
+    registry: String,
     platform: RawPlatform,
     actors: RawActors,
     scope: RawScope,
@@ -101,6 +102,7 @@ impl Raw {
             ),
             thresholds: self.comparison.validate(faults),
             store: self.store.validate(faults),
+            registry: store::registry(&self.registry, faults),
             bigquery: self.bigquery.validate(faults),
             consumer: self.consumer.validate(faults),
             push: self.push.validate(faults),

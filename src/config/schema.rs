@@ -126,7 +126,8 @@ fn words() -> BTreeMap<String, String> {
                 is_open = false;
             }
             (None, Some(key)) => {
-                say(&mut words, format!("{at}.{key}"), &before, behind);
+                let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+                say(&mut words, path, &before, behind);
                 is_open = false;
             }
             (None, None) if line.is_empty() => before.clear(),

@@ -137,7 +137,23 @@ pub fn additions(registrations: &[Registration], known: Vec<Version>) -> Vec<Add
     additions
 }
 
+/// How far the clocks of those who register are apart at most.
+const CLOCKS_APART: Duration = Duration::minutes(5);
+
 impl Registration {
+    /// The same, registered behind the versions that are there: who comes last stands last, though its clock be behind. What was
+    /// registered further ahead than clocks are apart is left where it is.
+    #[must_use]
+    pub fn behind(self, known: &[Version]) -> Self {
+        let of_subject = known.iter().filter(|version| version.subject == self.ped.subject);
+        let last = of_subject.map(|version| version.registered_at).max();
+        let Some(last) = last.filter(|&last| self.now <= last && last - self.now <= CLOCKS_APART) else { return self };
+        let now = last + Duration::microseconds(1);
+        let is_at_once = !self.explicit && self.effective_at == self.now;
+        let effective_at = if is_at_once { now } else { self.effective_at };
+        Registration { now, effective_at, ..self }
+    }
+
     /// The version to append, given those of the same subject; `None` when it would say nothing new.
     fn next(&self, known: &[Version], registered_at: DateTime<Utc>) -> Option<Version> {
         // What every store keeps, so that a version read back is the one that was appended.

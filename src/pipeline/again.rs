@@ -9,6 +9,8 @@ use chrono::{DateTime, Utc};
 use super::quarantine::append;
 use crate::id::id;
 use crate::names::Named;
+use crate::ped::limits::Limits;
+use crate::ped::{Cluster, Deployment};
 use crate::policy::{AlertType, Facts, Policy};
 use crate::store::query::{self, Unraised};
 use crate::store::row::{AlertLog, Record, alert_id, written};
@@ -28,6 +30,7 @@ pub async fn judge_again(
     now: DateTime<Utc>,
 ) -> Result<Vec<AlertLog>, StoreError> {
     let unraised = query::unraised(store, namespaces, since).await?;
+    let unraised = known_to_the_registry(store, unraised).await?;
     let alerts: Vec<AlertLog> = unraised.into_iter().filter_map(|found| alert(found, policy, now)).collect();
     if alerts.is_empty() {
         return Ok(alerts);
@@ -36,6 +39,36 @@ pub async fn judge_again(
     let outcomes = append(store, records, now).await?;
     let stored = alerts.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == Appended::Stored);
     Ok(stored.map(|(alert, _)| alert).collect())
+}
+
+/// What goes by the limits that the registry has now. Where that is apart from the store, a version comes into the store a moment
+/// later, and the store's question may not have known of it; who brings it there judges by it then.
+async fn known_to_the_registry(store: &dyn Store, mut unraised: Vec<Unraised>) -> Result<Vec<Unraised>, StoreError> {
+    let Some(registry) = store.registry().filter(|_| !unraised.is_empty()) else { return Ok(unraised) };
+    let deployment = |found: &Unraised| Some((found.namespace.clone(), found.deployment_name.clone()?));
+    let of: BTreeSet<Deployment> = unraised.iter().filter_map(deployment).collect();
+    let limits = Limits::new(registry.claims(Some(&of.into_iter().collect::<Vec<_>>())).await?);
+    unraised.retain(|found| !goes_by_a_limit(found.alert_type) || is_by(&limits, found));
+    Ok(unraised)
+}
+
+/// Whether another limit could take its ground away.
+fn goes_by_a_limit(alert_type: AlertType) -> bool {
+    use AlertType::{OutsidePlatformRange, OverInitial, OverLimit, Unregistered};
+    matches!(alert_type, OverLimit | OverInitial | OutsidePlatformRange | Unregistered)
+}
+
+/// Whether a segment's limit is the one of these that was in force at its beginning.
+fn is_by(limits: &Limits, found: &Unraised) -> bool {
+    let cluster = Cluster {
+        project: found.project_id.as_deref().unwrap_or_default(),
+        location: found.location.as_deref().unwrap_or_default(),
+        name: &found.cluster_name,
+    };
+    let deployment = found.deployment_name.as_deref().unwrap_or_default();
+    let limit = limits.at(cluster, &found.namespace, deployment, found.alert_time);
+    let numbers = limit.map(|limit| (Some(limit.max_replicas), Some(limit.initial_max_replicas)));
+    numbers.unwrap_or_default() == (found.limit_max_replicas, found.limit_initial_max_replicas)
 }
 
 /// The row of a segment's alert; `None` where its rule is off.

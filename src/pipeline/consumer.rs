@@ -1,5 +1,5 @@
 //! Messages one by one, as a subscription delivers them: each is answered for only when it is durable, and no alert is
-//! raised by a limit that may be stale.
+//! raised by a limit that may be stale; nor is any missed by one, where versions are in a registry that is asked by key.
 //!
 //! Whoever waits for an answer may go away at any time. So nothing that others rely on happens in the caller's own future:
 //! limits are read by the reader's task, rows are appended by the batcher's.
@@ -149,14 +149,18 @@ impl Consumer {
             self.reader.if_stale(now).await?;
         }
         let (mut assessed, _room) = self.assess_in_room(delivery, now).await;
-        let alarming = deployments_with_alerts(&assessed);
-        if !alarming.is_empty() {
+        // Where that is a question about all versions, only what alerts is worth it: the rest is judged again at the next reading.
+        let read = match self.shared.store.registry() {
+            None => deployments_with_alerts(&assessed),
+            Some(_) => deployments_in_scope(&assessed),
+        };
+        if !read.is_empty() {
             let begun = Instant::now();
-            self.reader.these(alarming.clone()).await?;
+            self.reader.these(read.clone()).await?;
             self.shared.metrics.stage("limits", begun.elapsed());
             assessed = self.assess(delivery, now);
         }
-        self.keep(assessed, &alarming, now).await
+        self.keep(assessed, &read, now).await
     }
 
     /// Assesses a message, and takes room for its rows. Who waits for that holds none meanwhile.
@@ -486,4 +490,15 @@ fn deployments_with_alerts(assessed: &Assessed) -> BTreeSet<Deployment> {
         _ => None,
     });
     alerts.collect()
+}
+
+/// The Deployments that a limit may be for: what is out of scope is held against none.
+fn deployments_in_scope(assessed: &Assessed) -> BTreeSet<Deployment> {
+    let written = assessed.records.iter().filter_map(|record| match record {
+        Record::Event(event) if event.in_scope != Some(false) => {
+            Some((event.namespace.clone(), event.deployment_name.clone()?))
+        }
+        _ => None,
+    });
+    written.collect()
 }

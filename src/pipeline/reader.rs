@@ -142,7 +142,8 @@ async fn read_all(shared: Arc<Shared>, mut called: mpsc::Receiver<Call>, due: mp
     let mut budget = Budget { spent_until: Instant::now() };
     while let Some(first) = called.recv().await {
         let mut calls = gathered(first, &mut called);
-        if shared.store.bills_questions() {
+        // A registry of its own is asked by key, which costs the same however it is gathered.
+        if shared.store.bills_questions() && shared.store.registry().is_none() {
             shared.gather_more(&mut calls, &mut called, &mut budget).await;
         }
         // Who has gone away wants nothing any more.

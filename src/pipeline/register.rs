@@ -1,4 +1,5 @@
-//! Registering and retiring PEDs: the versions are appended, and then held against the writes that are there.
+//! Registering and retiring PEDs: the versions are appended, and then held against the writes that are there. What somebody was
+//! killed over is mended by whoever comes next.
 
 use std::collections::BTreeSet;
 
@@ -50,6 +51,20 @@ pub async fn retire(
     let retired = store::retire(store, retirement).await?;
     let raised = judge_by(store, policy, retired.versions.iter(), retirement.now).await?;
     Ok((retired, raised))
+}
+
+/// Appends to the store what is registered and never came there, and raises what stands by it: the versions, and the alerts.
+///
+/// # Errors
+/// [`StoreError`] when some of it may not be there yet; doing it again is safe.
+pub async fn mend(
+    store: &dyn Store,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<(Vec<Version>, Vec<AlertLog>), StoreError> {
+    let mended = store.mend(now).await?;
+    let raised = judge_by(store, policy, mended.iter(), now).await?;
+    Ok((mended, raised))
 }
 
 /// Raises what stands in the namespaces of these versions, and was not raised.

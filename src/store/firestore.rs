@@ -1,8 +1,10 @@
-//! The ledger in Firestore, by REST: where there is no disk that stays.
+//! The ledger in Firestore, by REST: where there is no disk that stays; and the registry: where versions are to be read by key, as of
+//! now.
 //!
 //! Each change is one `:commit`, all or nothing, of writes that go by the `updateTime` with which they were read. Source of
 //! truth: <https://cloud.google.com/firestore/docs/reference/rest/v1/projects.databases.documents>.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,9 +14,13 @@ mod api;
 mod fields;
 #[cfg(feature = "cloud")]
 mod ledger;
+#[cfg(feature = "cloud")]
+mod registry;
 
 #[cfg(feature = "cloud")]
 pub use ledger::Firestore;
+#[cfg(feature = "cloud")]
+pub use registry::Registered;
 
 /// The collection of notices.
 const NOTIFICATIONS: &str = "notifications";
@@ -33,6 +39,13 @@ pub struct DatabaseName {
     pub project: String,
     /// Its database; `(default)` is one too.
     pub database: String,
+}
+
+/// As it is written.
+impl fmt::Display for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.project, self.database)
+    }
 }
 
 impl FromStr for DatabaseName {

@@ -214,12 +214,32 @@ fn serve(mut client: TcpStream, upstream: SocketAddr, plan: &Mutex<Plan>) -> std
     let head = head.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
     server.write_all(head.as_bytes())?;
     server.write_all(&body)?;
-    let mut response = Vec::new();
-    server.read_to_end(&mut response)?;
+    let response = response(server)?;
     if fault == Fault::LostAnswer {
         return Ok(());
     }
     client.write_all(&response)
+}
+
+/// A whole response. Some servers keep the connection, whatever they are asked.
+fn response(server: TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut reader = BufReader::new(server);
+    let (head, body_bytes) = head(&mut reader)?;
+    let mut response = head.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").into_bytes();
+    if header(&head, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        while !response.ends_with(b"\r\n0\r\n\r\n") {
+            if reader.read_until(b'\n', &mut response)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    } else if header(&head, "content-length").is_some() {
+        let begin = response.len();
+        response.resize(begin + body_bytes, 0);
+        reader.read_exact(&mut response[begin..])?;
+    } else {
+        reader.read_to_end(&mut response)?;
+    }
+    Ok(response)
 }
 
 fn refusal(plan: &Mutex<Plan>, call: &Call<'_>) -> Option<Refusal> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use chrono::{DateTime, Duration, Utc};
 use pedwatch::ped::version::{Registration, Version, history};
 use pedwatch::ped::{Located, parse_all};
 use pedwatch::pipeline::register::register;
+use pedwatch::store::firestore::{DatabaseName, FirestoreConfig, Registered};
 use pedwatch::store::query::{Query, Rows};
 use pedwatch::store::row::{DeploymentConfig, Record};
 use pedwatch::store::sqlite::Sqlite;
@@ -21,10 +23,45 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::limits::{consumer, deliver};
-use crate::servers::Dataset;
+use crate::servers::{Dataset, firestore};
 use crate::support::{
     Sample, block_on, config, handle, on_every_store, on_every_store_shared, ped, pipeline, rows, time,
 };
+
+mod apart;
+mod contract;
+mod costs;
+mod serving;
+
+/// Runs a test on an empty registry of each kind: in the store of the facts, and in Firestore beside it.
+fn on_every_registry(test: impl AsyncFn(Arc<dyn Store>)) {
+    block_on(async {
+        let facts = async || {
+            let (sqlite, dataset) = (Sqlite::in_memory().expect("memory"), Dataset::new().await.store);
+            [Arc::new(sqlite) as Arc<dyn Store>, Arc::new(dataset) as Arc<dyn Store>]
+        };
+        for facts in facts().await {
+            test(facts).await;
+        }
+        for facts in facts().await {
+            test(Arc::new(beside(facts, &fresh_database(), firestore()).await)).await;
+        }
+    });
+}
+
+/// A database of Firestore that no other test has.
+fn fresh_database() -> DatabaseName {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("acme-registry-{}-{number}/(default)", std::process::id()).parse().expect("a name")
+}
+
+/// A store with its versions in a database of Firestore.
+async fn beside(facts: Arc<dyn Store>, database: &DatabaseName, server: SocketAddr) -> Registered {
+    let deadline = std::time::Duration::from_secs(30);
+    let config = FirestoreConfig { endpoint: Some(format!("http://{server}")), anonymous: true, deadline };
+    Registered::open(facts, database, &config).await.expect("a client")
+}
 
 const PIPELINE: &str = "deployer@acme-prod.iam.gserviceaccount.com";
 
@@ -67,7 +104,8 @@ pub async fn standing(store: &dyn Store) -> Vec<Json> {
 
 #[test]
 fn a_version_in_between_does_not_lose_the_one_behind_it() {
-    on_every_store(async |store| {
+    on_every_registry(async |store| {
+        let store = &*store;
         let now = "2026-09-01T08:00:00Z";
         for (max, from) in [(3, "2026-09-01T00:00:00Z"), (3, "2026-09-20T00:00:00Z"), (6, "2026-09-10T00:00:00Z")] {
             assert!(limit(store, max, Some(from), now).await, "{max} from {from}");
@@ -79,7 +117,8 @@ fn a_version_in_between_does_not_lose_the_one_behind_it() {
 
 #[test]
 fn nothing_is_registered_only_where_it_would_say_nothing_new() {
-    on_every_store(async |store| {
+    on_every_registry(async |store| {
+        let store = &*store;
         assert!(limit(store, 3, None, "2026-09-01T00:00:00Z").await, "the first");
         assert!(!limit(store, 3, None, "2026-09-02T00:00:00Z").await, "unchanged");
         assert!(limit(store, 3, Some("2026-09-02T00:00:00Z"), "2026-09-02T01:00:00Z").await, "somebody named the time");
@@ -122,7 +161,7 @@ fn two_who_register_at_once_keep_both() {
 /// 6 → 3 is registered 3 s before a write of 5, which is handled by an instance that has read limits before.
 #[test]
 fn a_limit_lowered_just_before_a_write_alerts_at_the_next_reading() {
-    on_every_store_shared(async |store| {
+    on_every_registry(async |store| {
         limit(&*store, 6, None, "2026-09-01T00:00:00Z").await;
         let consumer = consumer(&store).await;
         consumer.refresh(time("2026-09-04T20:40:00Z")).await.expect("refreshed");
@@ -142,7 +181,8 @@ fn a_limit_lowered_just_before_a_write_alerts_at_the_next_reading() {
 
 #[test]
 fn registering_after_a_replay_leaves_one_alert() {
-    on_every_store(async |store| {
+    on_every_registry(async |store| {
+        let store = &*store;
         let write = Sample::patch("a", "2026-09-04T20:41:03Z", 5).actor(PIPELINE).version(7, 2).bytes();
         handle(store, &pipeline(store).await, &[write], time("2026-10-01T00:00:00Z")).await;
         assert_eq!(standing(store).await, [json!(["unregistered", null, "2026-09-04T20:41:03.000000Z", true])]);
@@ -203,7 +243,8 @@ fn what_a_dead_instance_owed_is_judged_by_another() {
 #[test]
 fn a_limit_for_one_cluster_is_not_for_its_namesake() {
     let path = |location: &str| format!("projects/acme-prod/locations/{location}/clusters/prod-1");
-    on_every_store(async |store| {
+    on_every_registry(async |store| {
+        let store = &*store;
         let now = "2026-09-01T00:00:00Z";
         for (cluster, max) in [(Some(path("us-east1")), 6), (Some("prod-1".to_owned()), 3), (None, 2)] {
             let yaml = ped("payments", "orders-api", cluster.as_deref(), max);

@@ -132,7 +132,7 @@ fn assert_log(log: &str) {
 }
 
 /// A server that Pub/Sub pushes to, where the platform verifies its token.
-fn serve(folder: &std::path::Path, store: &str, env: &[(&str, &str)]) -> (Subscriber, String) {
+pub fn serve(folder: &std::path::Path, store: &str, env: &[(&str, &str)]) -> (Subscriber, String) {
     let address = free_address();
     let port = address.port().to_string();
     let env = [&[("PORT", port.as_str()), ("PEDWATCH_PUSH__AUTH", "platform")], env].concat();

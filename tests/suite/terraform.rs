@@ -23,6 +23,7 @@ mod looking;
 mod order;
 mod protocol;
 mod provider;
+mod registry;
 mod teams;
 mod telling;
 
@@ -169,7 +170,7 @@ impl World {
 /// One promise of the module, and whether an applied example keeps it.
 type Contract = (&'static str, fn(&World) -> bool);
 
-const CONTRACTS: [Contract; 29] = [
+const CONTRACTS: [Contract; 30] = [
     ("the filter passes what the decoder watches, and nothing else", |world| {
         world.sinks().all(|sink| filter_is_right(sink["filter"].as_str().unwrap_or_default()))
     }),
@@ -313,7 +314,7 @@ const CONTRACTS: [Contract; 29] = [
         // By its own metrics, where they are scraped: what is quarantined, and with pull what is given back.
         let scraped = policies.iter().any(|policy| text(policy).contains("pedwatch_last_event_timestamp_seconds"));
         let own = if scraped { 1 + usize::from(push == 0) } else { 0 };
-        let untold = world.all("google_firestore_database").len();
+        let untold = telling::ledgers(world).len();
         let snapshots = usize::from(has_job(world, "pedwatch-snapshot"));
         let named = |outcome: &str| policies.iter().filter(|policy| text(policy).contains(outcome)).count();
         let told = [
@@ -344,6 +345,7 @@ const CONTRACTS: [Contract; 29] = [
     }),
     ("critical alerts are told, by a metric that reads pedwatch's own line", telling::alerts_are_told),
     ("the ledger has the indexes and the expiry that its queries need, and is protected", telling::ledger_is_right),
+    ("the registry is one of its own, reached by those who need it, and protected", registry::registry_is_right),
     ("secrets are read by those who send, and stand in no state", telling::secrets_are_right),
     ("it is told where somebody is not being told", telling::untold_is_told),
     ("each job has its schedule", |world| {
@@ -524,6 +526,7 @@ fn expected_grants(world: &World) -> BTreeSet<String> {
     grants.extend(expected_grants_of_teams(world));
     grants.extend(telling::expected_grants(world));
     grants.extend(billing::expected_grants(world));
+    grants.extend(registry::expected_grants(world));
     for job in world.all("google_cloud_run_v2_job") {
         let name = job["name"].as_str().unwrap_or_default();
         grants.push(format!("pedwatch-scheduler roles/run.invoker on {name} (google_cloud_run_v2_job_iam_member)"));
@@ -572,9 +575,9 @@ fn expected_grants_on_keys(world: &World) -> Vec<String> {
     };
     let topic = &world.all("google_pubsub_topic")[0]["kms_key_name"];
     let dataset = &world.all("google_bigquery_dataset")[0]["default_encryption_configuration"][0]["kms_key_name"];
-    let ledger = world.all("google_firestore_database").first().map(|it| &it["cmek_config"][0]["kms_key_name"]);
+    let databases = world.all("google_firestore_database").iter().map(|it| &it["cmek_config"][0]["kms_key_name"]);
     let users = [(PUBSUB_AGENT, topic), (RUN_AGENT, topic), ("bigquery_default_service_account", dataset)];
-    let users = users.into_iter().chain(ledger.map(|key| (FIRESTORE_AGENT, key)));
+    let users = users.into_iter().chain(databases.map(|key| (FIRESTORE_AGENT, key)));
     users.into_iter().filter_map(|(who, key)| user(who, key)).collect()
 }
 
@@ -727,7 +730,7 @@ fn the_sink_exports_what_the_binary_asks_for() {
 /// File, what is changed in it, into what, and which example notices.
 type Mutation = (&'static str, &'static str, &'static str, &'static str);
 
-const MUTATIONS: [Mutation; 60] = [
+const MUTATIONS: [Mutation; 66] = [
     // The sink.
     ("modules/sink/filter.txt", "scale\\.(update|patch))", "scale\\.patch)", "push"),
     ("modules/sink/filter.txt", "(apps|extensions)", "apps", "push"),
@@ -830,6 +833,13 @@ const MUTATIONS: [Mutation; 60] = [
     ("telling.tf", "folder = \"${local.secrets_folder}/${name}\"", "folder = \"/${name}\"", "organization"),
     ("jobs.tf", "name == \"notify\" ? local.send_volumes", "true ? local.send_volumes", "organization"),
     ("telling.tf", "outcome=\\\"refused\\\"", "outcome=\\\"later\\\"", "organization"),
+    // The registry.
+    ("registry.tf", "resource.name == ", "resource.name != ", "pull"),
+    ("registry.tf", "{ consumer = google_service_account.consumer.member },", "", "pull"),
+    ("registry.tf", "role = \"roles/datastore.viewer\"", "role = \"roles/datastore.user\"", "organization"),
+    ("registry.tf", "DELETE_PROTECTION_ENABLED", "DELETE_PROTECTION_DISABLED", "pull"),
+    ("registry.tf", "for_each = local.registry_key[*]", "for_each = []", "organization"),
+    ("run.tf", "\"registry\" => registry", "\"registry\" => \"\"", "pull"),
     // BigQuery.
     (
         "bigquery.tf",

@@ -29,8 +29,15 @@ pub(in crate::cli) async fn open_bigquery(name: DatasetName, _: &Config) -> Resu
 }
 
 pub(in crate::cli) async fn open_firestore(name: &DatabaseName, _: &Config) -> Result<Arc<dyn Ledger>> {
-    let DatabaseName { project, database } = name;
-    Err(without(&format!("firestore:{project}/{database}"), Some("a ledger in sqlite:FILE")))
+    Err(without(&format!("firestore:{name}"), Some("a ledger in sqlite:FILE")))
+}
+
+pub(in crate::cli) async fn open_registry(
+    _: Arc<dyn Store>,
+    name: &DatabaseName,
+    _: &Config,
+) -> Result<Arc<dyn Store>> {
+    Err(without(&format!("firestore:{name}"), Some("no registry, for versions in the store itself")))
 }
 
 /// Checks how the receivers are told things. What opens them, and with it their secrets, is not here.

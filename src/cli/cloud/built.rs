@@ -13,7 +13,7 @@ use crate::notify::ledger::Ledger;
 use crate::pipeline::incidents::Telling;
 use crate::store::Store;
 use crate::store::bigquery::{BigQuery, DatasetName};
-use crate::store::firestore::{DatabaseName, Firestore};
+use crate::store::firestore::{DatabaseName, Firestore, Registered};
 
 pub(in crate::cli) async fn open_bigquery(name: DatasetName, config: &Config) -> Result<Arc<dyn Store>> {
     open_counting_bigquery(name, config, Counter::default()).await
@@ -32,8 +32,17 @@ pub(in crate::cli) async fn open_counting_bigquery(
 
 pub(in crate::cli) async fn open_firestore(name: &DatabaseName, config: &Config) -> Result<Arc<dyn Ledger>> {
     let opened = Firestore::open(name, &config.firestore).await;
-    let DatabaseName { project, database } = name;
-    Ok(Arc::new(opened.with_context(|| format!("cannot open the ledger firestore:{project}/{database}"))?))
+    Ok(Arc::new(opened.with_context(|| format!("cannot open the ledger firestore:{name}"))?))
+}
+
+/// A store for the facts, with its versions in a registry.
+pub(in crate::cli) async fn open_registry(
+    facts: Arc<dyn Store>,
+    name: &DatabaseName,
+    config: &Config,
+) -> Result<Arc<dyn Store>> {
+    let opened = Registered::open(facts, name, &config.firestore).await;
+    Ok(Arc::new(opened.with_context(|| format!("cannot open the registry firestore:{name}"))?))
 }
 
 /// What telling people takes; `None` where nobody is to be told.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 
 use super::super::cloud::{open_counting_bigquery, open_telling};
-use super::super::{Access, Usage, no_store, require_store};
+use super::super::{Access, Usage, no_store, require_store, with_registry};
 use super::{Args, PullArgs};
 use crate::config::{Config, ConsumerConfig, StoreUrl};
 use crate::job::notify::{LOOK_EVERY, observe, send_on};
@@ -128,7 +128,10 @@ impl Start {
     /// The store. What BigQuery is sent again is among our metrics.
     async fn open_store(&self, config: &Config) -> Result<Arc<dyn Store>> {
         match self.store.clone() {
-            StoreUrl::BigQuery(name) => open_counting_bigquery(name, config, self.metrics.store_retries.clone()).await,
+            StoreUrl::BigQuery(name) => {
+                let retries = self.metrics.store_retries.clone();
+                with_registry(open_counting_bigquery(name, config, retries).await?, config).await
+            }
             url @ StoreUrl::Sqlite(_) => require_store(Some(url), config, Access::OrNew).await,
         }
     }

@@ -1,11 +1,11 @@
-//! `[store]`, `[bigquery]`, `[consumer]`: where facts go, and how.
+//! `registry`, `[store]`, `[bigquery]`, `[consumer]`: where versions and facts go, and how.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::check::Faults;
-use crate::config::{ConsumerConfig, StoreUrl};
+use crate::config::{ConsumerConfig, REGISTRY_URL, RegistryUrl, StoreUrl};
 use crate::store::batch::Batching;
 use crate::store::bigquery::BigQueryConfig;
 use crate::telemetry::redact;
@@ -25,6 +25,16 @@ impl RawStore {
         }
         url
     }
+}
+
+/// Where versions are kept; `None` for the store itself.
+pub(super) fn registry(url: &str, faults: &mut Faults) -> Option<RegistryUrl> {
+    let parsed = url.parse().ok();
+    if parsed.is_none() && !url.is_empty() {
+        let wanted = format!("expected \"{REGISTRY_URL}\", or empty for the store itself");
+        faults.add("registry", format!("{:?}", redact::url(url)), wanted);
+    }
+    parsed
 }
 
 #[derive(Debug, Serialize, Deserialize)]

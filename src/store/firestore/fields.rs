@@ -20,6 +20,10 @@ pub(super) fn time(value: Option<DateTime<Utc>>) -> Json {
     value.map_or(json!({"nullValue": null}), |time| json!({"timestampValue": id::time(time)}))
 }
 
+pub(super) fn boolean(value: bool) -> Json {
+    json!({"booleanValue": value})
+}
+
 fn maybe(value: Option<&str>) -> Json {
     value.map_or(json!({"nullValue": null}), text)
 }
@@ -43,7 +47,7 @@ pub(super) fn of_notice(notice: &Notice) -> Map<String, Json> {
         ("attempts", integer(*attempts)),
         ("due_at", time(*due_at)),
         ("owner", maybe(owner.as_deref())),
-        ("unsure", json!({"booleanValue": unsure})),
+        ("unsure", boolean(*unsure)),
         ("last_error", maybe(last_error.as_deref())),
         ("provider_ref", maybe(provider_ref.as_deref())),
         ("sent_at", time(*sent_at)),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json, json};
 
-use super::api::{Api, Found};
+use super::api::{Api, Failure, Found};
 use super::{DatabaseName, EXPIRY, FirestoreConfig, NOTIFICATIONS, fields};
 use crate::incident::Kind;
 use crate::notify::ledger::{Change, Claim, Ledger, LedgerError, Put, Stored, Wanted};
@@ -95,6 +95,16 @@ impl Firestore {
     }
 }
 
+impl From<Failure> for LedgerError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Conflict => LedgerError::Conflict,
+            Failure::Transient(why) => LedgerError::Transient(why),
+            Failure::Missing(why) | Failure::Permanent(why) => LedgerError::Permanent(why),
+        }
+    }
+}
+
 #[async_trait::async_trait]
 impl Ledger for Firestore {
     async fn documents(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, LedgerError> {
@@ -117,7 +127,7 @@ impl Ledger for Firestore {
     }
 
     async fn count_open(&self, place: &str) -> Result<u64, LedgerError> {
-        self.api.count(&json!({"from": [{"collectionId": DOCUMENTS}], "where": open_in(place)})).await
+        Ok(self.api.count(&json!({"from": [{"collectionId": DOCUMENTS}], "where": open_in(place)})).await?)
     }
 
     async fn commit(&self, change: &Change) -> Result<(), LedgerError> {
@@ -132,7 +142,7 @@ impl Ledger for Firestore {
         let known = if ids.is_empty() { Vec::new() } else { self.api.batch_get(NOTIFICATIONS, &ids).await? };
         let new = change.notices.iter().zip(known).filter(|(_, known)| known.is_none());
         writes.extend(new.map(|(notice, _)| self.new_notice(notice)));
-        self.api.commit(writes).await
+        Ok(self.api.commit(writes).await?)
     }
 
     async fn claim(&self, claim: &Claim<'_>) -> Result<Option<Notice>, LedgerError> {
@@ -147,8 +157,8 @@ impl Ledger for Firestore {
             match self.api.commit(writes).await {
                 Ok(()) if turn == Turn::Now => return Ok(Some(notice)),
                 Ok(()) => {}
-                Err(LedgerError::Conflict) if conflicts < CLAIM_ATTEMPTS => conflicts += 1,
-                Err(error) => return Err(error),
+                Err(Failure::Conflict) if conflicts < CLAIM_ATTEMPTS => conflicts += 1,
+                Err(failure) => return Err(failure.into()),
             }
         }
         Ok(None)
@@ -176,8 +186,8 @@ impl Ledger for Firestore {
                 writes.extend(woken.map(|(notice, found)| self.kept(notice, found)));
             }
             match self.api.commit(writes).await {
-                Err(LedgerError::Conflict) => {}
-                done => return done.map(|()| true),
+                Err(Failure::Conflict) => {}
+                done => return Ok(done.map(|()| true)?),
             }
         }
         Err(LedgerError::Transient("others changed the notices of an incident again and again".to_owned()))
@@ -200,7 +210,7 @@ impl Ledger for Firestore {
             found.gathered();
             writes.push(self.kept(&found, &document));
         }
-        self.api.commit(writes).await
+        Ok(self.api.commit(writes).await?)
     }
 
     async fn retry(&self, id: &str, now: DateTime<Utc>) -> Result<Option<Notice>, LedgerError> {

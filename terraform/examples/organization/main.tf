@@ -45,6 +45,9 @@ module "pedwatch" {
     EOT
   }
 
+  # A limit that is registered holds for the next message.
+  registry = {}
+
   # A bill every day, the month before closed on the 3rd, and a page of each.
   billing = { report = { bucket = "acme-platform-reports", folder = "pedwatch/" } }
 

@@ -34,6 +34,9 @@ module "pedwatch" {
   snapshot = { pods = true }
   canary   = { namespace = "platform" }
 
+  # A limit that is registered holds for the next message.
+  registry = {}
+
   # Whatever needs a name and a schedule.
   jobs = {
     schema-check = { args = ["schema", "check"], schedule = "15 2 * * *" }

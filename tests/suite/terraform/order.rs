@@ -62,6 +62,11 @@ fn rules() -> Vec<(&'static str, String)> {
         rules.extend(GRANTS.map(|kind| (daemon, format!("{kind}.{identity}*"))));
         rules.extend(["tables", "views"].map(|tables| (daemon, format!("google_bigquery_table.{tables}"))));
     }
+    for reader in
+        ["google_cloud_run_v2_service.this", "google_cloud_run_v2_worker_pool.this", "google_cloud_run_v2_job.jobs"]
+    {
+        rules.push((reader, "google_project_iam_member.registry".to_owned()));
+    }
     rules.push(("google_cloud_run_v2_job.jobs", "google_storage_bucket_iam_member.reports".to_owned()));
     rules.push(("google_cloud_run_v2_worker_pool.this", "google_pubsub_subscription_iam_member.consumer".to_owned()));
     for keyed in [
@@ -72,6 +77,7 @@ fn rules() -> Vec<(&'static str, String)> {
         "google_pubsub_topic.dead_letters",
         "google_bigquery_dataset.this",
         "google_bigquery_dataset.teams",
+        "google_firestore_database.registry",
     ] {
         rules.push((keyed, "google_kms_crypto_key_iam_member.agents".to_owned()));
     }
