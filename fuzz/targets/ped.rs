@@ -13,6 +13,6 @@ fuzz_target!(|text: &str| {
     }
     // What was understood can be written, and read again.
     for located in located {
-        assert!(located.ped.json().is_object(), "{located:?}");
+        assert!(located.ped.terms.json().is_object(), "{located:?}");
     }
 });
