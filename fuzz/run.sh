@@ -26,7 +26,7 @@ seeds() {
       find fixtures/forms -type f -exec cp --backup=numbered {} "$folder/" ';'
       ;;
     ped) find fixtures/ped fixtures/ped_clusters fixtures/ped_invalid fixtures/demo/ped -name '*.y*ml' -exec cp --backup=numbered {} "$folder/" ';' ;;
-    config) cp src/config/example.toml fixtures/pedwatch.toml deploy/kubernetes/pedwatch.toml deploy/kubernetes/consumer/pedwatch.toml "$folder/" 2>/dev/null ;;
+    config) find src/config fixtures deploy -name '*.toml' -exec cp --backup=numbered {} "$folder/" ';' ;;
   esac
 }
 

@@ -1,6 +1,6 @@
 //! Configuration: one TOML file and the environment, parsed raw and converted once into a valid [`Config`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::store::bigquery::BigQueryConfig;
 use crate::store::firestore::FirestoreConfig;
 use crate::telemetry::LogFormat;
 use crate::timeline::reality::Thresholds;
-use layers::{Lines, defaults, flatten, override_from, read_file, set};
+use layers::{Given, Lines, defaults, flatten, override_from, read_file, set};
 use raw::{Faults, Raw};
 
 mod layers;
@@ -128,14 +128,14 @@ impl Config {
         for key in keys() {
             origins.insert(key, Origin::Default);
         }
-        let mut lines = Lines::new();
+        let (mut lines, mut misfits) = (Lines::new(), BTreeSet::new());
         if let Some(path) = file {
-            let (given, of_file) = read_file(path, &mut faults).unwrap_or_else(|fault| {
+            let given = read_file(path, &mut faults).unwrap_or_else(|fault| {
                 faults.0.push(fault);
-                Default::default()
+                Given::default()
             });
-            lines = of_file;
-            for (key, value) in given {
+            (lines, misfits) = (given.lines, given.misfits);
+            for (key, value) in given.values {
                 set(&mut table, &key, value);
                 origins.insert(key, Origin::File);
             }
@@ -192,6 +192,13 @@ impl Config {
             let wanted = "expected firestore:PROJECT/DATABASE: Cloud Run keeps no file when an instance ends";
             faults.add("notify.ledger", format!("{:?}", url.to_string()), wanted.to_owned());
         }
+        // Where a value does not even fit, its default stands in, with which nothing is wrong.
+        let does_not_fit = |fault: &ConfigError| match fault {
+            ConfigError::Invalid { key, .. } => misfits.contains(key),
+            ConfigError::Routes(_) => misfits.contains("routes"),
+            _ => false,
+        };
+        faults.0.retain(|fault| !does_not_fit(fault));
         let origin = |key: &str| config.origins.get(key).map(|(_, origin)| origin.clone());
         let place = |fault: ConfigError| fault.placed(config.file.as_deref(), &lines, origin);
         let mut faults: Vec<ConfigError> = faults.0.into_iter().map(place).collect();
@@ -284,6 +291,10 @@ mod tests {
         assert_eq!(eu.access, Access::Endpoint { private: true });
         assert_eq!(prod.access, Access::Kubeconfig { file: None, context: Some("gke".to_owned()) });
         assert!(!prod.namespaces.hold("payments-dev") && prod.namespaces.hold("payments"));
+        // Where a value does not even fit, its default stands in, with which nothing is wrong.
+        let does_not_fit =
+            |fault: &ConfigError| matches!(fault, ConfigError::Invalid { key, .. } if misfits.contains(key));
+        faults.0.retain(|fault| !does_not_fit(fault));
         let origin = |key: &str| config.origins.get(key).map(|(value, origin)| (value.as_str(), origin.clone()));
         assert_eq!(origin("clusters.prod_1.name"), Some(("\"prod-1\"", Origin::File)));
         assert_eq!(origin("clusters.prod_1.kubeconfig"), Some(("\"\"", Origin::Default)));
@@ -425,6 +436,27 @@ mod tests {
         assert_eq!(lines, [2, 3, 5, 8, 9, 10, 13, 13, 15], "in the order of the file: {said}");
         assert!(said.contains("in the environment, PEDWATCH_PULL__LEASE_SECONDS: pull.lease_seconds is 1"), "{said}");
         assert!(load("[platform]\n\n[push]\n", &[]).is_ok(), "sections without keys");
+    }
+
+    #[test]
+    fn each_fault_has_its_place_and_brings_no_other() {
+        let toml = "[notify]\nledger = \"sqlite:x.db\"\n[[routes]]\nsevrity = [\"critical\"]\nreceivers = []\n\n[[routes]]\n\
+                    severity = \"critical\"\nfoo = 1\n[clusters.p2]\nproject = \"acme-prod\"\nname = \"p2\"\n[platform]\n\
+                    max_replicas = \"eight\"\nmin_replicas = 9\n";
+        let said = load(toml, &[]).expect_err("wrong");
+        let lines: Vec<&str> = said.lines().filter_map(|line| Some(line.split_once(": line ")?.1)).collect();
+        let expected = [
+            "4: routes[0].sevrity: unknown field",
+            "8: routes[1].severity: invalid type: string \"critical\", expected a list",
+            "9: routes[1].foo: unknown field",
+            "10: clusters.p2.location is \"\"; expected",
+            "14: platform.max_replicas: invalid type: string \"eight\", expected a whole number",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{said}");
+        assert_eq!(said.lines().count(), expected.len(), "{said}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{line}, not {expected}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
-use super::asked::{parse_cluster, parse_subject};
+use super::asked::{known_as, note_what_is_not_there, parse_cluster, parse_subject};
 use super::cost::Costing;
 use super::table::Screen;
 use super::{Access, RowsFormat, check_span, parse_time, report, require_store};
@@ -13,7 +13,7 @@ use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::ped::Clusters;
 use crate::policy::Severity;
-use crate::store::query::{self, WantedAlerts};
+use crate::store::query::{self, About, WantedAlerts};
 use crate::store::row::RaisedAlert;
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let wanted = WantedAlerts {
         namespace,
         deployment,
-        clusters: args.cluster.unwrap_or(Clusters::Any),
+        clusters: known_as(args.cluster, config),
         since: args.since,
         until: args.until,
         severity: args.severity,
@@ -62,7 +62,13 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let alerts = query::alerts(&*store, &wanted, at_most).await?;
     let costing = Costing::of_rows(&*store, &config.prices, &alerts).await?;
     match args.format {
-        RowsFormat::Table if alerts.is_empty() => report::text("no alerts\n")?,
+        RowsFormat::Table if alerts.is_empty() => {
+            report::text("no alerts\n")?;
+            let WantedAlerts { namespace, deployment, clusters, .. } = wanted;
+            let (verdicts, actor) = (Vec::new(), None);
+            let about = About { namespace, deployment, clusters, verdicts, actor, out_of_scope: true };
+            note_what_is_not_there(&*store, &about).await?;
+        }
         RowsFormat::Table => {
             report::table(&report::alerts(&alerts, &costing, args.all), screen)?;
             if alerts.len() >= at_most {

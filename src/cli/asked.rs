@@ -9,10 +9,13 @@ use chrono::{DateTime, Utc};
 use super::cost::Costing;
 use super::table::{Column, Screen, Table, by_severity};
 use super::{Access, RowsFormat, check_span, parse_time, report, require_store};
+use crate::cluster::ClusterConfig;
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::ped::{Cluster, Clusters};
 use crate::policy::Verdict;
+use crate::shown::Shown;
+use crate::store::Store;
 use crate::store::query::{self, About};
 use crate::store::row::{Change, Standing};
 
@@ -37,9 +40,9 @@ struct Which {
 }
 
 impl Which {
-    fn about(&self, actor: Option<String>, verdicts: Vec<Verdict>) -> About {
+    fn about(&self, actor: Option<String>, verdicts: Vec<Verdict>, config: &Config) -> About {
         let (namespace, deployment) = self.subject.clone().map_or((None, None), |(one, other)| (Some(one), other));
-        let clusters = self.cluster.clone().unwrap_or(Clusters::Any);
+        let clusters = known_as(self.cluster.clone(), config);
         About { namespace, deployment, clusters, verdicts, actor, out_of_scope: self.out_of_scope }
     }
 }
@@ -94,6 +97,35 @@ pub(super) fn parse_cluster(text: &str) -> Result<Clusters, String> {
     }
 }
 
+/// The clusters as entries name them: somebody may know one by the name of its section in the configuration.
+pub(super) fn known_as(clusters: Option<Clusters>, config: &Config) -> Clusters {
+    let named = match clusters {
+        Some(Clusters::Named(name)) => name,
+        other => return other.unwrap_or(Clusters::Any),
+    };
+    match config.clusters.iter().find(|cluster| cluster.handle == named && cluster.name != named) {
+        Some(ClusterConfig { project, location, name, .. }) => {
+            Clusters::One { project: project.clone(), location: location.clone(), name: name.clone() }
+        }
+        None => Clusters::Named(named),
+    }
+}
+
+/// Says so where nothing is there now of what was named: it may be misspelt.
+pub(super) async fn note_what_is_not_there(store: &dyn Store, about: &About) -> Result<()> {
+    let everything = About { verdicts: Vec::new(), actor: None, out_of_scope: true, ..about.clone() };
+    let is_all = everything.namespace.is_none() && everything.clusters == Clusters::Any;
+    if is_all || !query::status(store, &everything, Utc::now()).await?.is_empty() {
+        return Ok(());
+    }
+    let About { namespace, deployment, clusters, .. } = everything;
+    let parts = [namespace, deployment].into_iter().flatten().collect::<Vec<_>>().join("/");
+    let of = if parts.is_empty() { "anything".to_owned() } else { Shown(parts).to_string() };
+    let within = if clusters == Clusters::Any { String::new() } else { format!(" in the cluster {}", Shown(clusters)) };
+    report::note(&format!("nothing is known of {of}{within} that is there now; `pedwatch status` shows what is"));
+    Ok(())
+}
+
 /// No event is from before; none is from behind.
 const EVER: (i64, i64) = (0, 4_102_444_800);
 
@@ -102,7 +134,7 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
     let ever = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
     let span = (args.from.unwrap_or_else(|| ever(EVER.0)), args.to.unwrap_or_else(|| ever(EVER.1)));
     let format = args.which.format;
-    let about = args.which.about(args.actor, args.verdicts);
+    let about = args.which.about(args.actor, args.verdicts, config);
     let store = require_store(args.which.store, config, Access::Existing).await?;
     if format != RowsFormat::Table {
         let mut rows = report::Rows::new(format);
@@ -125,7 +157,10 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
     shown.truncate(report::ROWS_MAX);
     let costing = Costing::of_rows(&*store, &config.prices, &shown).await?;
     match shown.is_empty() {
-        true => report::text("no changes\n")?,
+        true => {
+            report::text("no changes\n")?;
+            note_what_is_not_there(&*store, &about).await?;
+        }
         false => report::table(&report::changes(&shown, &costing), screen)?,
     }
     if is_more {
@@ -142,11 +177,14 @@ pub(super) async fn status(args: StatusArgs, config: &Config, screen: Screen) ->
     let named = [(args.over, Verdict::OverLimit), (args.unregistered, Verdict::Unregistered)];
     let verdicts = named.into_iter().filter_map(|(wanted, verdict)| wanted.then_some(verdict)).collect();
     let format = args.which.format;
-    let about = args.which.about(None, verdicts);
+    let about = args.which.about(None, verdicts, config);
     let store = require_store(args.which.store, config, Access::Existing).await?;
     let standings = query::status(&*store, &about, at).await?;
     match format {
-        RowsFormat::Table if standings.is_empty() => report::text("nothing stands\n")?,
+        RowsFormat::Table if standings.is_empty() => {
+            report::text("nothing stands\n")?;
+            note_what_is_not_there(&*store, &about).await?;
+        }
         RowsFormat::Table => report::table(&table(&standings, at), screen)?,
         format => report::rows(&standings, format)?,
     }

@@ -18,6 +18,7 @@ use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::job::bill::{BillError, Item, MonthBill, Period, amount, bill};
 use crate::ped::{Cluster, Clusters, Deployment};
+use crate::shown::Shown;
 use crate::store::query::story::Told;
 use crate::store::row::Bill;
 
@@ -92,7 +93,13 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let platform_max = *config.policy.platform.end();
     let mut bill = bill(&*store, period, args.close, platform_max).await.map_err(usage)?;
     if let Some(owner) = &args.owner {
+        let is_any = !bill.items.is_empty();
         bill.items.retain(|item| item.owner() == Some(owner));
+        if bill.items.is_empty() && is_any && args.format == BillFormat::Table {
+            let text = format!("nothing is billed to {} for {}\n", Shown(owner), bill.period.month);
+            report::sentences(&text, screen)?;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     match args.format {
         BillFormat::Table => story(&bill, screen)?,

@@ -21,6 +21,7 @@ use crate::store::query::{self, Counts, Recorded, RunReport};
 use crate::store::row::{self, Change, QuarantineHead, RaisedAlert, Row};
 use crate::telemetry::redact::without_secrets;
 use crate::telemetry::{self, LogFormat};
+use crate::timeline::SNAPSHOT;
 
 /// How many rows of each kind a report shows; the store holds the rest.
 pub(super) const ROWS_MAX: usize = 100;
@@ -301,7 +302,9 @@ pub(super) fn changes(rows: &[Change], costing: &Costing<'_>) -> Table {
             missed => format!(" ({missed} missed before)"),
         };
         let inert = if change.effective { "" } else { " (finds no target)" };
-        let from = change.previous_replicas.map_or_else(|| "·".to_owned(), |from| from.to_string());
+        // What a snapshot sees first was there before.
+        let none = if change.actor == SNAPSHOT { "?" } else { "·" };
+        let from = change.previous_replicas.map_or_else(|| none.to_owned(), |from| from.to_string());
         changes.add_row([
             short(change.event_time),
             cluster_name(cluster_of_change(change)),

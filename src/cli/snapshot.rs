@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
 use super::table::{Column, Screen, Table};
 use super::{Access, RowsFormat, Usage, parse_time, parse_told, report, require_store};
 use crate::cluster::file::{self, Contents, MADE_BY};
 use crate::cluster::{ClusterConfig, Listing, Namespaces};
 use crate::config::{Config, STORE_URL, StoreUrl};
+use crate::id;
+use crate::job::compare::COMPARED_WITHIN;
 use crate::job::snapshot::{Judging, Taken, record};
 use crate::ped::limits::Limits;
 use crate::ped::{Cluster, Clusters};
@@ -86,6 +88,9 @@ fn one_cluster(named: &str, config: &Config) -> Result<[String; 3]> {
     Ok([project, location, name])
 }
 
+/// Further ahead than so no clock runs that anybody sets.
+const CLOCKS_APART: Duration = Duration::minutes(5);
+
 /// What a file says of one cluster.
 pub(super) struct OfFile {
     cluster: [String; 3],
@@ -97,6 +102,13 @@ pub(super) struct OfFile {
 impl OfFile {
     fn read(path: &Path, named: &str, at: DateTime<Utc>, namespaces: &[String], config: &Config) -> Result<Self> {
         let cluster = one_cluster(named, config)?;
+        if at - Utc::now() > CLOCKS_APART {
+            let at = id::time(at);
+            return Err(Usage(format!(
+                "the snapshot is of {at}, which is yet to come; expected --at or @TIME with when it was"
+            ))
+            .into());
+        }
         let namespaces = Namespaces::new(namespaces);
         let read = files::text(path).with_context(|| format!("failed to read {}", path.display()))?;
         let listed = file::read(read).and_then(|Contents { gathered, resource_version, digest }| {
@@ -105,6 +117,13 @@ impl OfFile {
         });
         // What is no listing is nobody's snapshot.
         let listed = listed.map_err(|why| anyhow::anyhow!("{} is refused: {why}", path.display()))?;
+        if listed.0.deployments.is_empty() {
+            anyhow::bail!(
+                "{} is refused: it holds no Deployment, and an empty cluster cannot be told from another file; expected what {MADE_BY} \
+                 prints",
+                path.display()
+            );
+        }
         Ok(OfFile { cluster, at, namespaces, listed })
     }
 
@@ -161,7 +180,28 @@ async fn of_file(path: &Path, args: &Args, config: &Config) -> Result<Result<Sna
     let file = OfFile::read(path, named, at, &args.namespaces, config)?;
     let store = require_store(args.store.clone(), config, Access::OrNew).await?;
     let limits = limits(&*store).await?;
-    Ok(file.record(&*store, Judging { limits: &limits, scope: &config.policy.scope }).await)
+    let recorded = file.record(&*store, Judging { limits: &limits, scope: &config.policy.scope }).await;
+    if recorded.is_ok() {
+        when_compared(at, config);
+    }
+    Ok(recorded)
+}
+
+/// Tells when it is held against the log, where the next `daily` does not do it.
+fn when_compared(at: DateTime<Utc>, config: &Config) {
+    let (now, settled) = (Utc::now(), at + config.thresholds.settle);
+    if at < now - COMPARED_WITHIN {
+        let date = at.date_naive();
+        report::note(&format!(
+            "it is of more than {} days ago: `pedwatch daily --from {date} --to {date}` holds it against the log",
+            COMPARED_WITHIN.num_days()
+        ));
+    } else if settled > now {
+        report::note(&format!(
+            "`pedwatch daily` holds it against the log from {} UTC on (comparison.settle_seconds)",
+            report::short(settled)
+        ));
+    }
 }
 
 fn written_at(path: &Path) -> Result<DateTime<Utc>> {

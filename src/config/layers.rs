@@ -1,6 +1,6 @@
 //! The layers that a configuration is made of: defaults, the file, the platform's own variables, ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -28,11 +28,22 @@ pub(super) fn defaults() -> Table {
 /// The line of each key in a file, and of each section, from 1.
 pub(super) type Lines = BTreeMap<String, usize>;
 
-/// The values in a file by their keys, and where these stand. Those that do not fit are left out, each with its fault.
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Given {
+    /// The values by their keys.
+    pub(super) values: BTreeMap<String, Value>,
+    /// Where they stand.
+    pub(super) lines: Lines,
+    /// The keys whose values do not fit.
+    pub(super) misfits: BTreeSet<String>,
+}
+
+/// What a file says. Values that do not fit are left out, each with its fault.
 ///
 /// # Errors
 /// [`ConfigError`] when it cannot be read, or is not TOML.
-pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<(BTreeMap<String, Value>, Lines), ConfigError> {
+pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<Given, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let refuse = |message: String| ConfigError::Toml { path: path.to_owned(), message };
@@ -46,17 +57,34 @@ pub(super) fn read_file(path: &Path, faults: &mut Faults) -> Result<(BTreeMap<St
     let sections = values.keys().flat_map(|key| key.match_indices('.').map(|(at, _)| &key[..at]));
     let lines: Lines =
         sections.chain(values.keys().map(String::as_str)).map(|key| (key.to_owned(), line(key))).collect();
+    let mut misfits = BTreeSet::new();
     values.retain(|key, value| {
-        let fault = misfit(key, value);
-        faults.0.extend(fault.iter().map(|why| ConfigError::File {
+        let found = misfits_of(key, value);
+        faults.0.extend(found.iter().map(|(key, why)| ConfigError::File {
             path: path.to_owned(),
             line: line(key),
             message: format!("{key}: {why}"),
         }));
+        if !found.is_empty() {
+            misfits.insert(key.clone());
+        }
         // A section without any key says nothing, unless it has a name.
-        fault.is_none() && (!value.is_table() || is_named_section(key))
+        found.is_empty() && (!value.is_table() || is_named_section(key))
     });
-    Ok((values, lines))
+    Ok(Given { values, lines, misfits })
+}
+
+/// The keys that do not fit, and why: of a list of tables, such as `[[routes]]`, each by itself.
+fn misfits_of(key: &str, value: &Value) -> Vec<(String, String)> {
+    let Some(why) = misfit(key, value) else { return Vec::new() };
+    let tables = value.as_array().into_iter().flatten().enumerate().filter_map(|(at, one)| Some((at, one.as_table()?)));
+    let keys = tables.flat_map(|(at, table)| table.iter().map(move |(name, value)| (at, name, value)));
+    let found = keys.filter_map(|(at, name, value)| {
+        let alone = Table::from_iter([(name.clone(), value.clone())]);
+        Some((format!("{key}[{at}].{name}"), misfit(key, &Value::Array(vec![alone.into()]))?))
+    });
+    let found: Vec<(String, String)> = found.collect();
+    if found.is_empty() { vec![(key.to_owned(), why)] } else { found }
 }
 
 /// Whether a key is that of a whole section with a name, such as `clusters.prod_1`.
@@ -114,7 +142,15 @@ fn in_words(message: &str) -> String {
 /// Where a key stands in a file, in bytes from its beginning: its last part, as far as that is there.
 fn start(table: &DeTable<'_>, key: &str) -> Option<usize> {
     let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let (first, at) = match first.strip_suffix(']').and_then(|first| first.split_once('[')) {
+        Some((first, at)) => (first, at.parse::<usize>().ok()),
+        None => (first, None),
+    };
     let (name, value) = table.iter().find(|(name, _)| name.get_ref() == first)?;
+    let value = match at {
+        Some(at) => value.get_ref().as_array()?.iter().nth(at)?,
+        None => value,
+    };
     let inner = rest.and_then(|rest| start(value.get_ref().as_table()?, rest));
     inner.or(Some(name.span().start))
 }

@@ -63,7 +63,9 @@ impl ConfigError {
     /// With where the value stands, as far as one place is to blame.
     pub(super) fn placed(self, file: Option<&Path>, lines: &Lines, origin: impl Fn(&str) -> Option<Origin>) -> Self {
         let ConfigError::Invalid { key, .. } = &self else { return self };
-        match (origin(key), file, lines.get(key)) {
+        // What is missing stands nowhere: its section does.
+        let sections = std::iter::successors(Some(key.as_str()), |key| Some(key.rsplit_once('.')?.0));
+        match (origin(key), file, sections.filter_map(|key| lines.get(key)).next()) {
             (Some(Origin::Environment(variable)), ..) => {
                 ConfigError::Environment { variable, message: self.to_string() }
             }

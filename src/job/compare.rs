@@ -22,7 +22,7 @@ mod taught;
 pub use contested::contested;
 
 /// How far back snapshots are looked for that were not compared yet.
-const COMPARED_WITHIN: Duration = Duration::days(35);
+pub const COMPARED_WITHIN: Duration = Duration::days(35);
 
 /// Rows for one append.
 const APPEND_ROWS: usize = 4_096;

@@ -308,6 +308,48 @@ fn what_is_named_and_is_not_there_is_told() {
 }
 
 #[test]
+fn what_may_be_misspelt_is_no_good_news() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
+    assert!(demo(&[&store]).status.success());
+    let empty = folder.path().join("empty.json");
+    std::fs::write(&empty, r#"{"kind": "List", "items": [{"kind": "Pod", "metadata": {"name": "p"}}]}"#)
+        .expect("written");
+    let of_it = format!("--from-file={}", empty.display());
+    let demo_cluster = "--cluster=projects/acme-prod/locations/europe-west1/clusters/prod-1";
+    let listing = "--from-file=fixtures/demo/snapshots/2026-09-28.json";
+    for (args, code, said) in [
+        (&["changes", "payments/nosuch", &store][..], 0, "nothing is known of payments/nosuch that is there now"),
+        (
+            &["alerts", "--cluster=nope", &store],
+            0,
+            "nothing is known of anything in the cluster nope that is there now",
+        ),
+        (&["status", "pay", &store], 0, "nothing is known of pay that is there now"),
+        (&["bill", "--owner=nobody", "--month=2026-09", &store], 0, "nothing is billed to nobody for 2026-09"),
+        (&["snapshot", &of_it, demo_cluster, &store], 1, "it holds no Deployment"),
+        (&["snapshot", listing, demo_cluster, "--at=2037-01-01", &store], 2, "which is yet to come"),
+        (
+            &["snapshot", listing, demo_cluster, "--at=2026-09-02", &store],
+            0,
+            "`pedwatch daily --from 2026-09-02 --to 2026-09-02`",
+        ),
+    ] {
+        let output = pedwatch(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said) || stdout(&output).contains(said), "{args:?}: {}", stderr(&output));
+    }
+    // As the configuration calls it, where entries call it otherwise.
+    let by_its_handle = command()
+        .args(["changes", "--cluster=berlin", &store])
+        .env("PEDWATCH_CLUSTERS__BERLIN__PROJECT", "acme-prod")
+        .env("PEDWATCH_CLUSTERS__BERLIN__LOCATION", "europe-west1")
+        .env("PEDWATCH_CLUSTERS__BERLIN__NAME", "prod-1")
+        .output();
+    assert!(stdout(&by_its_handle.expect("started")).contains("payments/orders-api"));
+}
+
+#[test]
 fn pieces_of_one_entry_are_counted_as_one_write() {
     let pieces = ["request", "response_with_number", "response_rest"];
     let pieces = pieces.map(|piece| format!("fixtures/audit/split_piece_{piece}.json"));

@@ -125,6 +125,11 @@ fn lines(figures: &BTreeMap<String, f64>) -> Vec<Line> {
         let written = beyond(writes(clusters), 20_000.0 * DAYS);
         reads / 1e5 * 0.06 + written / 1e5 * 0.18
     };
+    // A read for each write, and by each instance's clock (docs/registry.md).
+    let registry = move |clusters: f64| {
+        let by_the_clock = instances(PEAK * mean(clusters)) * (86_400.0 / 45.0 + 86_400.0 / 10.0) * DAYS;
+        beyond(writes(clusters) + by_the_clock, 50_000.0 * DAYS) / 1e5 * 0.06
+    };
     let streaming = move |clusters: f64| streamed_mb(clusters) / 200.0 * 0.01;
     let storage = move |clusters: f64| beyond(stored_gib(clusters), 10.0) * 0.02;
     let asked = move |clusters: f64| beyond(questions_tib(clusters), 1.0) * 6.25;
@@ -163,8 +168,9 @@ fn lines(figures: &BTreeMap<String, f64>) -> Vec<Line> {
             Box::new(move |clusters| format!("{}: {}", shown(questions_tib(clusters)), dollars(asked(clusters)))),
         ),
         ("Firestore, as the ledger", Box::new(move |clusters| dollars(ledger(clusters)))),
+        ("Firestore, as the registry, where it is one", Box::new(move |clusters| dollars(registry(clusters)))),
         (
-            "all of it, a month",
+            "all of it but the registry, a month",
             Box::new(move |clusters| {
                 dollars(
                     carried(clusters)

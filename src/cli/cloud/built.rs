@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::notify::channel::Channels;
 use crate::notify::ledger::Ledger;
 use crate::pipeline::incidents::Telling;
-use crate::store::Store;
 use crate::store::bigquery::{BigQuery, DatasetName};
 use crate::store::firestore::{DatabaseName, Firestore, Registered};
+use crate::store::{Store, StoreError};
 
 pub(in crate::cli) async fn open_bigquery(name: DatasetName, config: &Config) -> Result<Arc<dyn Store>> {
     open_counting_bigquery(name, config, Counter::default()).await
@@ -42,7 +42,11 @@ pub(in crate::cli) async fn open_registry(
     config: &Config,
 ) -> Result<Arc<dyn Store>> {
     let opened = Registered::open(facts, name, &config.firestore).await;
-    Ok(Arc::new(opened.with_context(|| format!("cannot open the registry firestore:{name}"))?))
+    // It is named in what is told, and the store itself works.
+    let told = |error| match error {
+        StoreError::Transient(why) | StoreError::Missing(why) | StoreError::Permanent(why) => anyhow::Error::msg(why),
+    };
+    Ok(Arc::new(opened.map_err(told)?))
 }
 
 /// What telling people takes; `None` where nobody is to be told.
