@@ -313,8 +313,11 @@ fn what_may_be_misspelt_is_no_good_news() {
     let store = format!("--store=sqlite:{}", folder.path().join("facts.db").display());
     assert!(demo(&[&store]).status.success());
     let empty = folder.path().join("empty.json");
-    std::fs::write(&empty, r#"{"kind": "List", "items": [{"kind": "Pod", "metadata": {"name": "p"}}]}"#)
-        .expect("written");
+    std::fs::write(
+        &empty,
+        r#"{"kind": "List", "items": [{"kind": "Pod", "metadata": {"namespace": "payments", "name": "p"}}]}"#,
+    )
+    .expect("written");
     let of_it = format!("--from-file={}", empty.display());
     let demo_cluster = "--cluster=projects/acme-prod/locations/europe-west1/clusters/prod-1";
     let listing = "--from-file=fixtures/demo/snapshots/2026-09-28.json";
