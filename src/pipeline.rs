@@ -198,7 +198,7 @@ pub struct Tally {
     /// The writes whose entries came in pieces.
     split_events: BTreeSet<String>,
     /// Their pieces.
-    pieces: u64,
+    pieces: BTreeSet<String>,
     /// Writes in scope for which a limit was in force, each as often as it came.
     pub limited: u64,
     /// The namespaces that were written to.
@@ -216,7 +216,7 @@ impl Tally {
         self.unreadable += other.unreadable;
         self.limited += other.limited;
         self.whole_events += other.whole_events;
-        self.pieces += other.pieces;
+        self.pieces.extend(other.pieces);
         self.split_events.extend(other.split_events);
         self.namespaces.extend(other.namespaces);
         for (reason, count) in other.ignored {
@@ -240,7 +240,7 @@ impl Tally {
 
     /// Pieces of split entries that are one write with another of them.
     pub fn joined(&self) -> u64 {
-        self.pieces.saturating_sub(self.split_events.len() as u64)
+        self.pieces.len().saturating_sub(self.split_events.len()) as u64
     }
 
     fn count(&mut self, record: &Record) {
@@ -253,7 +253,7 @@ impl Tally {
         match &event.write_id {
             _ if event.outcome == Some(Outcome::Observed) => {}
             Some(write_id) if *write_id != event.event_id => {
-                self.pieces += 1;
+                self.pieces.insert(event.event_id.clone());
                 self.split_events.insert(write_id.clone());
             }
             _ => self.whole_events += 1,

@@ -48,8 +48,8 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     check_span(["--from", "--to"], args.from, args.to.filter(|&to| Some(to) != args.from))?;
     let store = require_store(args.store, config, Access::Existing).await?;
     // First, so that days are closed by every version that there is.
-    let (mended, raised_by_them) = register::mend(&*store, &config.policy, now).await?;
     let adopted = store.adopt().await?;
+    let (mended, raised_by_them) = register::mend(&*store, &config.policy, now).await?;
     let due = due(&*store, args.from, args.to, now).await?;
     let progress = Progress::new(due.len() as u64, DAYS);
     let rules = Rules { policy: &config.policy, thresholds: config.thresholds };
@@ -77,7 +77,11 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
         Format::Json => {
             let days: Vec<_> = closed.iter().map(as_json).collect();
             let snapshots: Vec<_> = compared.iter().map(comparison_as_json).collect();
-            let told = json!({ "closed": days, "compared": snapshots, "alerts_raised": raised + in_turn });
+            let mut told = json!({ "closed": days, "compared": snapshots, "alerts_raised": raised + in_turn });
+            if config.registry.is_some() {
+                told["versions_mended"] = brought.mended.into();
+                told["versions_adopted"] = brought.adopted.into();
+            }
             report::json_text(&format_args!("{told}\n"))?;
         }
         Format::Ndjson => {

@@ -112,18 +112,14 @@ impl OfFile {
         let namespaces = Namespaces::new(namespaces);
         let read = files::text(path).with_context(|| format!("failed to read {}", path.display()))?;
         let listed = file::read(read).and_then(|Contents { gathered, resource_version, digest }| {
+            if gathered.has_no_deployment() {
+                return Err("it holds no Deployment, and an empty cluster cannot be told from another file".to_owned());
+            }
             let version = resource_version.clone().unwrap_or(digest);
             Ok((gathered.listing(at, resource_version, &namespaces)?, version))
         });
         // What is no listing is nobody's snapshot.
         let listed = listed.map_err(|why| anyhow::anyhow!("{} is refused: {why}", path.display()))?;
-        if listed.0.deployments.is_empty() {
-            anyhow::bail!(
-                "{} is refused: it holds no Deployment, and an empty cluster cannot be told from another file; expected what {MADE_BY} \
-                 prints",
-                path.display()
-            );
-        }
         Ok(OfFile { cluster, at, namespaces, listed })
     }
 

@@ -176,6 +176,11 @@ impl Gathered {
         }
     }
 
+    /// Whether no Deployment was found in any namespace.
+    pub fn has_no_deployment(&self) -> bool {
+        self.deployments.is_empty()
+    }
+
     /// All of it, of the namespaces that are looked at.
     ///
     /// # Errors

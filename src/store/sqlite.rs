@@ -68,7 +68,7 @@ pub struct Sqlite {
 #[derive(Debug, Clone)]
 struct Lane {
     session: Arc<Mutex<Option<Session>>>,
-    /// Pages that it keeps, in KiB; `None` for SQLite's own number, as setting it takes the schema.
+    /// Pages that it keeps when it is opened, in KiB; `None` for SQLite's own number, as setting it takes the schema.
     cache_kib: Option<u32>,
 }
 
@@ -184,6 +184,7 @@ impl Sqlite {
             let mut session = locked(&lane.session, &other.session);
             // Nothing is written into what is another's.
             file.as_ref().map_or(Ok(()), |file| file.check())?;
+            let is_new = session.is_none();
             let opened = match (&mut *session, &file) {
                 (Some(session), _) => Ok(session),
                 (closed, Some(file)) => lane.open(file.path()).map(|session| closed.insert(session)),
@@ -192,7 +193,13 @@ impl Sqlite {
             };
             let done = opened.and_then(work).map_err(|error| store_error(&error))?;
             // What was written into a file that nobody can open any more is nowhere.
-            file.map_or(Ok(()), |file| file.check())?;
+            if let Some(Err(error)) = file.map(|file| file.check()) {
+                if is_new {
+                    // It may be of that other file.
+                    *session = None;
+                }
+                return Err(error);
+            }
             Ok(done)
         })
         .await

@@ -206,7 +206,7 @@ impl Registry for Versions {
             }
             let now = added.iter().map(|version| version.registered_at).max().unwrap_or_default();
             append_rows(&*self.facts, &added, now).await.map_err(|error| self.left_out(error))?;
-            self.mark(&added).await?;
+            self.mark(added.iter().map(|version| version.id.as_str()), true).await?;
         }
         Ok(())
     }
@@ -228,20 +228,26 @@ impl Registry for Versions {
             }
             let versions = found.into_iter().map(|found| self.version(found)).collect::<Result<Vec<_>, _>>()?;
             append_rows(&*self.facts, &versions, now).await?;
-            self.mark(&versions).await?;
+            self.mark(versions.iter().map(|version| version.id.as_str()), true).await?;
             mended.extend(versions);
         }
     }
 
     async fn adopt(&self) -> Result<usize, StoreError> {
         let known: HashSet<String> = self.every_claim().await?.into_iter().map(|claim| claim.id).collect();
-        let strangers = self.facts.claims(None).await?.into_iter().filter(|claim| !known.contains(&claim.id));
+        let facts = self.facts.claims(None).await?;
+        let recorded: HashSet<&str> = facts.iter().map(|claim| claim.id.as_str()).collect();
+        // Somebody with another store may have brought them there: [`Registry::mend`] brings them into this one.
+        let elsewhere = known.iter().map(String::as_str).filter(|id| !recorded.contains(id));
+        self.mark(elsewhere, false).await?;
+        let strangers = facts.iter().filter(|claim| !known.contains(&claim.id));
         let of: BTreeSet<Deployment> = strangers.map(|claim| claim.subject.deployment()).collect();
-        let of: Vec<Deployment> = of.into_iter().collect();
         let mut adopted = 0;
-        for of in of.chunks(REVISED_AT_ONCE) {
-            let versions = self.facts.versions(Some(of)).await?;
-            adopted += self.commit(of, &mut |_, _| versions.clone(), true).await?.len();
+        // Each by itself: nobody knows how many versions one has.
+        for of in of {
+            let of = [of];
+            let versions = self.facts.versions(Some(&of)).await?;
+            adopted += self.commit(&of, &mut |_, _| versions.clone(), true).await?.len();
         }
         Ok(adopted)
     }
@@ -250,14 +256,28 @@ impl Registry for Versions {
 impl Versions {
     /// Whether it answers, and has what the store had before it.
     async fn check(&self) -> Result<(), StoreError> {
-        let query = json!({"from": [{"collectionId": DEPLOYMENTS}], "limit": 1});
-        let found = self.api.run_query(&query).await.map_err(|failure| self.fault(failure))?;
-        if !found.is_empty() || self.facts.claims(None).await?.is_empty() {
-            return Ok(());
-        }
+        let counted = self.api.count(&json!({"from": [{"collectionId": DEPLOYMENTS}]})).await;
+        let known = counted.map_err(|failure| self.fault(failure))?;
+        let facts = self.facts.claims(None).await?;
+        let of: HashSet<Deployment> = facts.iter().map(|claim| claim.subject.deployment()).collect();
+        let has = match known {
+            known if known >= of.len() as u64 => return Ok(()),
+            0 => "is empty, and the store has versions of PEDs".to_owned(),
+            known => format!("knows {known} Deployments, and the store versions of PEDs of {}", of.len()),
+        };
         let place = &self.place;
+        Err(StoreError::Missing(format!("{place} {has}; expected them in both: `pedwatch daily` copies them")))
+    }
+
+    /// Refuses to begin anew what the store has versions of: nobody copied these yet.
+    async fn may_begin(&self, kept: &[Kept]) -> Result<(), StoreError> {
+        let new = kept.iter().filter(|kept| kept.update_time.is_none()).map(|kept| kept.deployment.clone());
+        let new: Vec<Deployment> = new.collect();
+        let known = if new.is_empty() { Vec::new() } else { self.facts.claims(Some(&new)).await? };
+        let Some(claim) = known.first() else { return Ok(()) };
         Err(StoreError::Missing(format!(
-            "{place} is empty, and the store has versions of PEDs; expected them in both: `pedwatch daily` copies them"
+            "{} knows nothing of {}, and the store has versions of its PED; expected them in both: `pedwatch daily` copies them",
+            self.place, claim.subject
         )))
     }
 
@@ -368,6 +388,9 @@ impl Versions {
     ) -> Result<Vec<Version>, StoreError> {
         for attempt in 1..=MAX_ATTEMPTS {
             let kept = self.kept(of).await?;
+            if !is_recorded {
+                self.may_begin(&kept).await?;
+            }
             let mut ids: HashSet<String> =
                 kept.iter().flat_map(|kept| &kept.claims).map(|claim| claim.id.clone()).collect();
             let mut added = revision(of, self.whole(&kept).await?);
@@ -427,10 +450,10 @@ impl Versions {
     }
 
     /// Remembers that versions are in `deployment_config`.
-    async fn mark(&self, versions: &[Version]) -> Result<(), StoreError> {
-        for versions in versions.chunks(READ_AT_ONCE) {
-            let recorded = fields::boolean(true);
-            let writes = versions.iter().map(|version| self.api.set(VERSIONS, &version.id, RECORDED, &recorded));
+    async fn mark(&self, ids: impl Iterator<Item = &str> + Send, is_recorded: bool) -> Result<(), StoreError> {
+        let (ids, recorded): (Vec<&str>, Json) = (ids.collect(), fields::boolean(is_recorded));
+        for ids in ids.chunks(READ_AT_ONCE) {
+            let writes = ids.iter().map(|id| self.api.set(VERSIONS, id, RECORDED, &recorded));
             self.api.commit(writes.collect()).await.map_err(|failure| self.fault(failure))?;
         }
         Ok(())

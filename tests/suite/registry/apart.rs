@@ -260,6 +260,10 @@ fn daily_mends_what_a_kill_left_out_and_adopts_what_the_registry_lacks() {
         let error = store.check().await.expect_err("the registry is empty");
         assert!(matches!(error, StoreError::Missing(_)), "{error:?}");
         assert!(error.to_string().contains("is empty, and the store has versions of PEDs; expected"), "{error}");
+        // Nor does anybody begin anew what the store knows.
+        let second = registrations(&ped("payments", "orders-api", None, 5), None, "2026-09-02T00:00:00Z", "ci");
+        let error = pedwatch::store::register(&*store, second).await.expect_err("it is not copied yet");
+        assert!(error.to_string().contains("knows nothing of payments/orders-api, and the store has"), "{error}");
     });
     let said = world.run(&["daily"]);
     assert!(said.contains("1 versions were in the store and not in the registry; they are now"), "{said}");
@@ -273,6 +277,25 @@ fn daily_mends_what_a_kill_left_out_and_adopts_what_the_registry_lacks() {
     assert_eq!(block_on(recorded(&*losing)), BTreeSet::from([Some(3), Some(6)]));
     let said = world.run(&["daily"]);
     assert!(!said.contains("versions were"), "nothing is left: {said}");
+}
+
+/// Somebody with another store beside the registry brings what was left out into that one, and not into this.
+#[test]
+fn what_another_store_was_brought_daily_brings_into_this_one() {
+    let world = World::new();
+    let (losing, store) = block_on(world.losing());
+    block_on(async {
+        limit(&*store, 3, None, "2026-09-01T00:00:00Z").await;
+        is_killed(&losing, &*store, 6, "2026-09-04T20:41:00Z").await;
+        let other: Arc<dyn Store> = Arc::new(Sqlite::in_memory().expect("memory"));
+        let other = beside(other, &world.database, firestore()).await;
+        let (mended, _) = mend(&other, &config().policy, time("2026-09-04T20:42:00Z")).await.expect("mended");
+        assert_eq!(mended.len(), 1);
+    });
+    assert_eq!(block_on(recorded(&*losing)), BTreeSet::from([Some(3)]));
+    let said = world.run(&["daily"]);
+    assert!(said.contains("1 versions were registered and not yet in the store"), "{said}");
+    assert_eq!(block_on(recorded(&*losing)), BTreeSet::from([Some(3), Some(6)]));
 }
 
 /// Clocks of those who register may be apart. Who comes last stands last.
