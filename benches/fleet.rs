@@ -225,7 +225,7 @@ async fn is_the_same(store: &dyn Store, alone: &mut Option<Kept>) {
     let questions = [
         "SELECT DISTINCT event_id, write_id, cluster_name, namespace, object_name, replicas, actor, route \
          FROM ${dataset}.replica_events",
-        "SELECT DISTINCT alert_id, alert_type, event_id, replicas, limit_id FROM ${dataset}.alert_log",
+        "SELECT DISTINCT alert_id, alert_type, event_id, replicas, limit_max_replicas FROM ${dataset}.alert_log",
     ];
     for (rows, sql) in kept.iter_mut().zip(questions) {
         let found = store.fetch(&Query::new(sql, Vec::new())).await.expect("answered");

@@ -60,7 +60,10 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     };
     let at_most = if args.format == RowsFormat::Table { report::ROWS_MAX } else { usize::MAX };
     let alerts = query::alerts(&*store, &wanted, at_most).await?;
-    let costing = Costing::of_rows(&*store, &config.prices, &alerts).await?;
+    let costing = match args.format {
+        RowsFormat::Table => Costing::of_shown(&*store, &config.prices, &alerts).await?,
+        _ => Costing::of_rows(&*store, &config.prices, &alerts).await?,
+    };
     match args.format {
         RowsFormat::Table if alerts.is_empty() => {
             report::text("no alerts\n")?;
@@ -71,6 +74,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
         }
         RowsFormat::Table => {
             report::table(&report::alerts(&alerts, &costing, args.all), screen)?;
+            costing.note();
             if alerts.len() >= at_most {
                 report::note(&format!(
                     "only the latest {at_most}; --since and --until ask for others, --format=json for all"

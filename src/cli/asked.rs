@@ -155,7 +155,7 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
     .await?;
     let is_more = shown.len() > report::ROWS_MAX;
     shown.truncate(report::ROWS_MAX);
-    let costing = Costing::of_rows(&*store, &config.prices, &shown).await?;
+    let costing = Costing::of_shown(&*store, &config.prices, &shown).await?;
     match shown.is_empty() {
         true => {
             report::text("no changes\n")?;
@@ -163,6 +163,7 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
         }
         false => report::table(&report::changes(&shown, &costing), screen)?,
     }
+    costing.note();
     if is_more {
         report::note(&format!(
             "only the first {}; --from and --to ask for others, --format=ndjson for all",

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::support::root;
 
 /// The pages that have figures.
-const PAGES: [&str; 3] = ["docs/speed.md", "docs/capacity.md", "docs/bigquery.md"];
+const PAGES: [&str; 2] = ["docs/speed.md", "docs/capacity.md"];
 
 /// What the plan takes for given, of each cluster: its Deployments, the entries that the sink lets through in a day, and how many of
 /// these are writes that are recorded.
@@ -71,18 +71,6 @@ fn shown(value: f64) -> String {
         grouped.push(digit);
     }
     if rest.is_empty() { grouped } else { format!("{grouped}.{rest}") }
-}
-
-/// Of so many MiB.
-fn size(mib: f64) -> String {
-    if mib < 1_024.0 { format!("{} MiB", shown(mib.round())) } else { format!("{:.1} GiB", mib / 1_024.0) }
-}
-
-/// What BigQuery takes for reading so many MiB, at $6.25 a TiB: one digit of it.
-fn asked(mib: f64) -> String {
-    let dollars = mib / 1_048_576.0 * 6.25;
-    let decimals = usize::try_from(-dollars.log10().floor() as i64).unwrap_or_default();
-    format!("${dollars:.decimals$}")
 }
 
 /// Dollars; nothing below a cent.
@@ -195,15 +183,10 @@ fn plan(figures: &BTreeMap<String, f64>) -> String {
 
 /// A page with the figures that were kept.
 fn filled(page: &str, figures: &BTreeMap<String, f64>) -> String {
-    let figure = Regex::new(r"<!--(size:|asked:|)(\w+\.\w+)-->[^<]*<!---->").expect("a pattern");
+    let figure = Regex::new(r"<!--(\w+\.\w+)-->[^<]*<!---->").expect("a pattern");
     let page = figure.replace_all(page, |found: &Captures<'_>| {
-        let value = *figures.get(&found[2]).unwrap_or_else(|| panic!("{} was not measured", &found[2]));
-        let told = match &found[1] {
-            "size:" => size(value),
-            "asked:" => asked(value),
-            _ => shown(value),
-        };
-        format!("<!--{}{}-->{told}<!---->", &found[1], &found[2])
+        let value = figures.get(&found[1]).unwrap_or_else(|| panic!("{} was not measured", &found[1]));
+        format!("<!--{}-->{}<!---->", &found[1], shown(*value))
     });
     let table = Regex::new(r"(?s)<!--plan-->\n.*?<!---->").expect("a pattern");
     table.replace(&page, |_: &Captures<'_>| format!("<!--plan-->\n{}<!---->", plan(figures))).into_owned()
