@@ -78,9 +78,9 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
             let days: Vec<_> = closed.iter().map(as_json).collect();
             let snapshots: Vec<_> = compared.iter().map(comparison_as_json).collect();
             let mut told = json!({ "closed": days, "compared": snapshots, "alerts_raised": raised + in_turn });
-            if config.registry.is_some() {
-                told["versions_mended"] = brought.mended.into();
-                told["versions_adopted"] = brought.adopted.into();
+            if let Some(told) = told.as_object_mut().filter(|_| config.registry.is_some()) {
+                told.insert("versions_mended".to_owned(), brought.mended.into());
+                told.insert("versions_adopted".to_owned(), brought.adopted.into());
             }
             report::json_text(&format_args!("{told}\n"))?;
         }

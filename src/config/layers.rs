@@ -148,7 +148,7 @@ fn start(table: &DeTable<'_>, key: &str) -> Option<usize> {
     };
     let (name, value) = table.iter().find(|(name, _)| name.get_ref() == first)?;
     let value = match at {
-        Some(at) => value.get_ref().as_array()?.iter().nth(at)?,
+        Some(at) => value.get_ref().as_array()?.get(at)?,
         None => value,
     };
     let inner = rest.and_then(|rest| start(value.get_ref().as_table()?, rest));
