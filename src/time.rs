@@ -19,6 +19,9 @@ const KEPT: Range<DateTime<Utc>> = second(-62_135_596_800)..second(253_402_300_8
 /// 2015: GKE was opened, and nothing that it logs is older.
 const FIRST: DateTime<Utc> = second(1_420_070_400);
 
+/// No two clocks that anybody sets are further apart.
+pub const CLOCKS_APART: Duration = Duration::minutes(5);
+
 /// The years in which a version of a PED can begin or end: what else would be a slip of the pen.
 const EFFECTS: Range<DateTime<Utc>> = second(946_684_800)..second(4_102_444_800);
 

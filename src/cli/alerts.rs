@@ -60,21 +60,15 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     };
     let at_most = if args.format == RowsFormat::Table { report::ROWS_MAX } else { usize::MAX };
     let alerts = query::alerts(&*store, &wanted, at_most).await?;
-    let costing = match args.format {
-        RowsFormat::Table => Costing::of_shown(&*store, &config.prices, &alerts).await?,
-        _ => Costing::of_rows(&*store, &config.prices, &alerts).await?,
-    };
+    let costing = Costing::of_rows(&*store, &config.prices, &alerts).await?;
     match args.format {
         RowsFormat::Table if alerts.is_empty() => {
             report::text("no alerts\n")?;
             let WantedAlerts { namespace, deployment, clusters, .. } = wanted;
-            let (verdicts, actor) = (Vec::new(), None);
-            let about = About { namespace, deployment, clusters, verdicts, actor, out_of_scope: true };
-            note_what_is_not_there(&*store, &about).await?;
+            note_what_is_not_there(&*store, &About { namespace, deployment, clusters, ..About::ALL }).await?;
         }
         RowsFormat::Table => {
             report::table(&report::alerts(&alerts, &costing, args.all), screen)?;
-            costing.note();
             if alerts.len() >= at_most {
                 report::note(&format!(
                     "only the latest {at_most}; --since and --until ask for others, --format=json for all"

@@ -113,12 +113,12 @@ pub(super) fn known_as(clusters: Option<Clusters>, config: &Config) -> Clusters 
 
 /// Says so where nothing is there now of what was named: it may be misspelt.
 pub(super) async fn note_what_is_not_there(store: &dyn Store, about: &About) -> Result<()> {
-    let everything = About { verdicts: Vec::new(), actor: None, out_of_scope: true, ..about.clone() };
-    let is_all = everything.namespace.is_none() && everything.clusters == Clusters::Any;
-    if is_all || !query::status(store, &everything, Utc::now()).await?.is_empty() {
+    let About { namespace, deployment, clusters, .. } = about.clone();
+    let named = About { namespace, deployment, clusters, ..About::ALL };
+    if named == About::ALL || !query::status(store, &named, Utc::now()).await?.is_empty() {
         return Ok(());
     }
-    let About { namespace, deployment, clusters, .. } = everything;
+    let About { namespace, deployment, clusters, .. } = named;
     let parts = [namespace, deployment].into_iter().flatten().collect::<Vec<_>>().join("/");
     let of = if parts.is_empty() { "anything".to_owned() } else { Shown(parts).to_string() };
     let within = if clusters == Clusters::Any { String::new() } else { format!(" in the cluster {}", Shown(clusters)) };
@@ -155,7 +155,7 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
     .await?;
     let is_more = shown.len() > report::ROWS_MAX;
     shown.truncate(report::ROWS_MAX);
-    let costing = Costing::of_shown(&*store, &config.prices, &shown).await?;
+    let costing = Costing::of_rows(&*store, &config.prices, &shown).await?;
     match shown.is_empty() {
         true => {
             report::text("no changes\n")?;
@@ -163,7 +163,6 @@ pub(super) async fn changes(args: ChangesArgs, config: &Config, screen: Screen) 
         }
         false => report::table(&report::changes(&shown, &costing), screen)?,
     }
-    costing.note();
     if is_more {
         report::note(&format!(
             "only the first {}; --from and --to ask for others, --format=ndjson for all",

@@ -1,16 +1,12 @@
 //! What changes add to the bill, beside them.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use rust_decimal::Decimal;
 use serde_json::{Value as Json, json};
 
-use super::report;
 use crate::billing::cost::written;
 use crate::billing::{Price, Prices};
 use crate::job::cost::{Added, Changed, added};
-use crate::ped::Deployment;
 use crate::store::Store;
 use crate::store::row::{self, Change, RaisedAlert, Row};
 
@@ -35,47 +31,20 @@ impl Caused for RaisedAlert {
 #[derive(Debug)]
 pub(super) struct Costing<'c> {
     prices: &'c Prices,
-    /// `None` where they are about too many Deployments.
-    added: Option<Added>,
+    added: Added,
 }
-
-/// What a change adds depends on all of its Deployment's month: a table about more of them than this leaves it out, or somebody would
-/// wait for a month of everything.
-const DEPLOYMENTS_MAX: usize = 100;
 
 /// What a row has besides its own columns.
 pub(super) const NAMES: [&str; 4] = ["adds_limit", "adds_requested", "adds_highest", "currency"];
 
 impl<'c> Costing<'c> {
-    /// For a table, which somebody waits for.
-    pub(super) async fn of_table(store: &dyn Store, prices: &'c Prices, changed: Vec<Changed>) -> Result<Self> {
-        let deployments: HashSet<&Deployment> = changed.iter().map(|one| &one.deployment).collect();
-        let added = match deployments.len() {
-            0..=DEPLOYMENTS_MAX => Some(added(store, prices, &changed).await?),
-            _ => None,
-        };
-        Ok(Costing { prices, added })
-    }
-
-    /// Says so where it is left out what changes add.
-    pub(super) fn note(&self) {
-        if self.added.is_none() {
-            report::note(&format!(
-                "what they add is left out, as they are about more than {DEPLOYMENTS_MAX} Deployments; ask about a namespace, or \
-                 with --format=ndjson"
-            ));
-        }
+    pub(super) async fn of(store: &dyn Store, prices: &'c Prices, changed: Vec<Changed>) -> Result<Self> {
+        Ok(Costing { prices, added: added(store, prices, &changed).await? })
     }
 
     /// What each of some rows adds.
     pub(super) async fn of_rows(store: &dyn Store, prices: &'c Prices, rows: &[impl Caused]) -> Result<Self> {
-        let changed: Vec<Changed> = rows.iter().filter_map(Caused::changed).collect();
-        Ok(Costing { prices, added: Some(added(store, prices, &changed).await?) })
-    }
-
-    /// As [`Costing::of_table`], of some rows.
-    pub(super) async fn of_shown(store: &dyn Store, prices: &'c Prices, rows: &[impl Caused]) -> Result<Self> {
-        Self::of_table(store, prices, rows.iter().filter_map(Caused::changed).collect()).await
+        Self::of(store, prices, rows.iter().filter_map(Caused::changed).collect()).await
     }
 
     fn price(&self, changed: &Changed) -> Option<&'c Price> {
@@ -87,7 +56,7 @@ impl<'c> Costing<'c> {
         let told = || {
             let changed = row.changed()?;
             let price = self.price(&changed)?;
-            let costs = self.added.as_ref()?.by(&changed, self.prices);
+            let costs = self.added.by(&changed, self.prices);
             Some(
                 written(price, &costs)
                     .unwrap_or_else(|| format!("{} {}", price.written(Decimal::ZERO), price.currency)),
@@ -102,11 +71,8 @@ impl<'c> Costing<'c> {
             let mut object = row::json(row);
             let changed = row.changed();
             let price = changed.as_ref().and_then(|changed| self.price(changed));
-            let by = |added: &Added| changed.as_ref().map(|changed| added.by(changed, self.prices)).unwrap_or_default();
-            let costs = match &self.added {
-                Some(added) => by(added).map(|cost| price.map(|price| price.written(cost))),
-                None => Default::default(),
-            };
+            let costs = changed.as_ref().map(|changed| self.added.by(changed, self.prices)).unwrap_or_default();
+            let costs = costs.map(|cost| price.map(|price| price.written(cost)));
             for (name, cost) in NAMES.into_iter().zip(costs) {
                 object.insert(name.to_owned(), json!(cost));
             }

@@ -268,13 +268,11 @@ async fn print(
             let report = query::report(store, recorded, report::ROWS_MAX).await?;
             let changed = report.changes.iter().filter_map(Changed::by_change);
             let changed = changed.chain(report.alerts.iter().filter_map(Changed::by_alert)).collect();
-            let costing = Costing::of_table(store, &config.prices, changed).await?;
+            let costing = Costing::of(store, &config.prices, changed).await?;
             // Without a store what was recorded before is gone.
             let stored = args.store.as_ref().or(config.store.as_ref());
             let earlier = stored.map(|_| hint::command("alerts", args.store.as_ref(), config));
-            report::story(&report, tally, counts, &costing, earlier.as_deref(), elapsed_seconds(), screen)?;
-            costing.note();
-            Ok(())
+            report::story(&report, tally, counts, &costing, earlier.as_deref(), elapsed_seconds(), screen)
         }
     }
 }

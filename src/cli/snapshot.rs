@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 
 use super::table::{Column, Screen, Table};
 use super::{Access, RowsFormat, Usage, parse_time, parse_told, report, require_store};
@@ -20,6 +20,7 @@ use crate::ped::{Cluster, Clusters};
 use crate::source::files;
 use crate::store::Store;
 use crate::store::row::{Snapshot, SnapshotState};
+use crate::time::CLOCKS_APART;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -87,9 +88,6 @@ fn one_cluster(named: &str, config: &Config) -> Result<[String; 3]> {
     };
     Ok([project, location, name])
 }
-
-/// Further ahead than so no clock runs that anybody sets.
-const CLOCKS_APART: Duration = Duration::minutes(5);
 
 /// What a file says of one cluster.
 pub(super) struct OfFile {

@@ -12,6 +12,7 @@ use super::exceptions::{Change, Exceptions};
 use super::limits::{self, Claim};
 use super::{Ped, Subject, Terms};
 use crate::id;
+use crate::time::CLOCKS_APART;
 
 /// A registered version.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,9 +137,6 @@ pub fn additions(registrations: &[Registration], known: Vec<Version>) -> Vec<Add
     }
     additions
 }
-
-/// How far the clocks of those who register are apart at most.
-const CLOCKS_APART: Duration = Duration::minutes(5);
 
 impl Registration {
     /// The same, registered behind the versions that are there: who comes last stands last, though its clock be behind. What was

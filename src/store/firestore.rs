@@ -15,12 +15,14 @@ mod fields;
 #[cfg(feature = "cloud")]
 mod ledger;
 #[cfg(feature = "cloud")]
+mod registered;
+#[cfg(feature = "cloud")]
 mod registry;
 
 #[cfg(feature = "cloud")]
 pub use ledger::Firestore;
 #[cfg(feature = "cloud")]
-pub use registry::Registered;
+pub use registered::Registered;
 
 /// The collection of notices.
 const NOTIFICATIONS: &str = "notifications";

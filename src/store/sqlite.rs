@@ -1,14 +1,14 @@
 //! The embedded store: one SQLite file in WAL mode, or memory.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, ToSql, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Statement, ToSql, TransactionBehavior};
 use tokio::sync::mpsc::Sender;
 
 use super::query::{self, Query, Rows, Value};
@@ -18,18 +18,16 @@ use crate::id;
 use crate::notify::ledger::{Change, FileId, LedgerError};
 use append::append_all;
 use file::{DatabaseFile, number};
+use lane::{BUSY, Lane, Session, connect, locked, prepare};
 use migrate::{migrate, refuse_foreign};
 use steps::Steps;
 
 mod append;
 mod file;
+mod lane;
 mod ledger;
 mod migrate;
 mod steps;
-
-/// How long a writer waits for another process to finish. A commit takes a few milliseconds; a replay's batch at most some
-/// hundred.
-const BUSY: Duration = Duration::from_secs(10);
 
 /// How often one that opens a file looks again whether others have done so. SQLite itself does not wait there.
 const OPENING: Duration = Duration::from_millis(20);
@@ -39,13 +37,6 @@ const CACHE_KIB: u32 = 32 << 10;
 
 /// Pages that one who asks keeps: what is read is mostly read once, and may be large.
 const READ_CACHE_KIB: u32 = 8 << 10;
-
-/// Pages (of 4 KiB) in the log before they are copied into the database: several of a replay's batches, so that a page
-/// that each of them touches is copied once.
-const CHECKPOINT_PAGES: u32 = 8_192;
-
-/// Statements that a connection keeps prepared: one for each table, each change of the ledger, and what a writer asks between.
-const STATEMENTS: usize = 64;
 
 /// An open database.
 #[derive(Debug, Clone)]
@@ -62,46 +53,6 @@ pub struct Sqlite {
     file: Option<Arc<DatabaseFile>>,
     /// The version of the schema that has the tables.
     whole: Arc<AtomicI64>,
-}
-
-/// A connection that is opened when it is first needed: each that asks a table holds the schema, which takes megabytes.
-#[derive(Debug, Clone)]
-struct Lane {
-    session: Arc<Mutex<Option<Session>>>,
-    /// Pages that it keeps when it is opened, in KiB; `None` for SQLite's own number, as setting it takes the schema.
-    cache_kib: Option<u32>,
-}
-
-/// A connection, and what it keeps of its answers.
-#[derive(Debug)]
-struct Session {
-    connection: Connection,
-    steps: Steps,
-}
-
-impl Lane {
-    fn of(connection: Connection) -> Self {
-        Lane { session: Arc::new(Mutex::new(Some(Session::new(connection)))), cache_kib: None }
-    }
-
-    fn closed(cache_kib: Option<u32>) -> Self {
-        Lane { session: Arc::default(), cache_kib }
-    }
-
-    fn open(&self, path: &Path) -> rusqlite::Result<Session> {
-        let connection = connect(path)?;
-        match self.cache_kib {
-            Some(cache_kib) => prepare(&connection, cache_kib)?,
-            None => connection.busy_timeout(BUSY)?,
-        }
-        Ok(Session::new(connection))
-    }
-}
-
-impl Session {
-    fn new(connection: Connection) -> Self {
-        Session { connection, steps: Steps::default() }
-    }
 }
 
 impl Sqlite {
@@ -207,18 +158,6 @@ impl Sqlite {
     }
 }
 
-/// A panic while a lock was held rolled its transaction back: the connection itself is whole.
-fn locked<'l>(
-    session: &'l Mutex<Option<Session>>,
-    other: &'l Mutex<Option<Session>>,
-) -> MutexGuard<'l, Option<Session>> {
-    match session.try_lock() {
-        Ok(session) => session,
-        Err(TryLockError::Poisoned(session)) => session.into_inner(),
-        Err(TryLockError::WouldBlock) => other.lock().unwrap_or_else(PoisonError::into_inner),
-    }
-}
-
 impl Drop for Sqlite {
     /// The last connection that closes copies the log into the file. Where that is another's by now, the log stays as it is,
     /// and is whole again when the file is put back.
@@ -234,25 +173,10 @@ impl Drop for Sqlite {
     }
 }
 
-/// A name is a path and nothing else: no URI, which could name memory.
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-}
-
 /// What tells one set of tables and views from another: <https://www.sqlite.org/pragma.html#pragma_schema_version>. Asking for it
 /// reads the file, and no schema.
 fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
-}
-
-fn prepare(connection: &Connection, cache_kib: u32) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // FULL: a commit is on the disk when it returns, because a message is acknowledged right after it.
-    connection.execute_batch(&format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -{cache_kib}; \
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
-    ))
 }
 
 /// Prepares a connection and brings its database up to date; others may be doing the same.

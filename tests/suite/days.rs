@@ -6,7 +6,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use pedwatch::job::daily::{close, close_day, due};
-use pedwatch::ped::Clusters;
 use pedwatch::policy::Verdict;
 use pedwatch::store::query::{About, Query, Rows, days};
 use pedwatch::store::reach::Reach;
@@ -260,15 +259,7 @@ async fn counted(store: &dyn Store, table: &str) -> usize {
 }
 
 async fn status_at(store: &dyn Store, at: &str) -> Vec<Standing> {
-    let about = About {
-        namespace: None,
-        deployment: None,
-        clusters: Clusters::Any,
-        verdicts: Vec::new(),
-        actor: None,
-        out_of_scope: true,
-    };
-    query::status(store, &about, time(at)).await.expect("readable")
+    query::status(store, &About::ALL, time(at)).await.expect("readable")
 }
 
 /// Days with a number each, recorded when they happened, and closed in the nights.

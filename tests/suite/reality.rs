@@ -196,15 +196,7 @@ fn what_runs_is_held_against_the_log() {
         found.iter().for_each(|alert| assert!(known.contains(&(*alert).to_owned()), "{alert} in {known:?}"));
         assert_eq!(compared_with(store, 100).await, Vec::<String>::new(), "a snapshot is compared once");
         // What it taught is known to every question, and found no more.
-        let about = query::About {
-            namespace: None,
-            deployment: None,
-            clusters: pedwatch::ped::Clusters::Any,
-            verdicts: Vec::new(),
-            actor: None,
-            out_of_scope: true,
-        };
-        let stands = query::status(store, &about, now()).await.expect("readable");
+        let stands = query::status(store, &query::About::ALL, now()).await.expect("readable");
         let stands: Vec<String> = stands
             .iter()
             .map(|one| {
@@ -303,15 +295,7 @@ fn how_high_hpas_may_scale_is_held_against_the_log() {
         let again = crate::support::contents(store, &["alert_log"]).await.remove(0).1;
         assert_eq!(again.iter().filter(|row| row["alert_type"] == "over_limit").count(), 3, "{again:#?}");
         // It is known to every question.
-        let about = query::About {
-            namespace: None,
-            deployment: None,
-            clusters: pedwatch::ped::Clusters::Any,
-            verdicts: Vec::new(),
-            actor: None,
-            out_of_scope: true,
-        };
-        let stands = query::status(store, &about, now()).await.expect("readable");
+        let stands = query::status(store, &query::About::ALL, now()).await.expect("readable");
         let stands: Vec<(String, Option<i64>)> =
             stands.into_iter().map(|one| (one.deployment_name, one.hpa_max_replicas)).collect();
         let known = [
@@ -323,6 +307,27 @@ fn how_high_hpas_may_scale_is_held_against_the_log() {
             ("told-over", Some(9)),
         ];
         assert_eq!(stands, known.map(|(name, max)| (name.to_owned(), max)));
+    });
+}
+
+/// It ends at the one Deployment and begins at the other, in the log as in the cluster.
+#[test]
+fn an_hpa_that_turned_unseen_is_of_its_new_deployment_from_then_on() {
+    on_every_store(async |store| {
+        peds(store, &[("orders-api", 4), ("search-api", 4)]).await;
+        log(store, &[create("orders-api", 2), create("search-api", 2), hpa_created("orders-api", 4)]).await;
+        let mut turned = hpa("orders-api", 4);
+        turned["spec"]["scaleTargetRef"]["name"] = json!("search-api");
+        let running = [runs("orders-api", 2), runs("search-api", 2)];
+        for at in ["2026-09-20T06:00:00Z", "2026-09-21T06:00:00Z"] {
+            let objects = running.iter().flat_map(Runs::objects).chain([turned.clone()]).collect();
+            snapshot_with(store, PROD, at, objects, &Namespaces::default()).await;
+        }
+        let told = "the HPA orders-api scales payments/search-api now, and the log does not tell that it was changed";
+        assert_eq!(compared_with(store, 100).await, [format!("info {told}")]);
+        let stands = query::status(store, &query::About::ALL, now()).await.expect("readable");
+        let stands: Vec<_> = stands.iter().map(|one| (one.deployment_name.as_str(), one.hpa_max_replicas)).collect();
+        assert_eq!(stands, [("orders-api", None), ("search-api", Some(4))]);
     });
 }
 

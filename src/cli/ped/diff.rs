@@ -111,17 +111,9 @@ fn before(path: &Path, config: &Config) -> Result<Vec<Ped>> {
 
 /// What each Deployment asks for now.
 async fn asked(store: &dyn Store) -> Result<HashMap<(String, String), i64>> {
-    let everything = About {
-        namespace: None,
-        deployment: None,
-        clusters: Clusters::Any,
-        verdicts: Vec::new(),
-        actor: None,
-        out_of_scope: true,
-    };
     let mut asked = HashMap::new();
     for Standing { namespace, deployment_name, replicas, hpa_max_replicas, .. } in
-        query::status(store, &everything, Utc::now()).await?
+        query::status(store, &About::ALL, Utc::now()).await?
     {
         if let Some(most) = replicas.max(hpa_max_replicas) {
             let known = asked.entry((namespace, deployment_name)).or_insert(most);

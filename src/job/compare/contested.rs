@@ -7,7 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use super::{Rules, raise};
 use crate::id::id;
 use crate::names::Named;
-use crate::ped::{Cluster, Clusters};
+use crate::ped::Cluster;
 use crate::policy::{AlertType, Severity};
 use crate::store::query::{About, changes};
 use crate::store::row::{AlertLog, Change};
@@ -36,7 +36,7 @@ pub async fn contested(
     let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
     let span = (midnight(date), midnight(date.checked_add_days(Days::new(1)).unwrap_or(date)));
     let mut objects: BTreeMap<String, Day> = BTreeMap::new();
-    changes(store, &ALL, span, usize::MAX, async |page| {
+    changes(store, &About { out_of_scope: false, ..About::ALL }, span, usize::MAX, async |page| {
         page.into_iter().for_each(|change| add(&mut objects, change));
         Ok::<(), StoreError>(())
     })
@@ -49,15 +49,6 @@ pub async fn contested(
     raise(store, &alerts).await?;
     Ok(alerts)
 }
-
-const ALL: About = About {
-    namespace: None,
-    deployment: None,
-    clusters: Clusters::Any,
-    verdicts: Vec::new(),
-    actor: None,
-    out_of_scope: false,
-};
 
 fn add(objects: &mut BTreeMap<String, Day>, change: Change) {
     let is_moved =

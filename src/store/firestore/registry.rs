@@ -14,15 +14,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::Sender;
 
-use super::super::query::{Query, Rows};
 use super::super::row::{DeploymentConfig, Record, Row};
-use super::super::{Appended, Registry, Revision, Store, StoreError, Written, append_rows};
+use super::super::{Registry, Revision, Store, StoreError, append_rows};
 use super::api::{Api, Failure, Found};
 use super::{DatabaseName, FirestoreConfig, fields};
 use crate::id;
-use crate::notify::ledger::{Change, FileId};
 use crate::ped::limits::Claim;
 use crate::ped::version::Version;
 use crate::ped::{Clusters, Deployment, Subject};
@@ -54,86 +51,8 @@ const PAUSE_MILLIS: u64 = 20;
 /// The longest that a commit takes from when Firestore has stamped it until it is seen: the deadline of any request is shorter.
 const COMMITS_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// A store whose versions are in a registry of their own.
-pub struct Registered {
-    facts: Arc<dyn Store>,
-    versions: Versions,
-}
-
-impl Registered {
-    /// Takes a store for the facts and for a copy of all versions. Nothing is sent yet but a request for a token.
-    ///
-    /// # Errors
-    /// [`StoreError::Permanent`] where there are no credentials.
-    pub async fn open(
-        facts: Arc<dyn Store>,
-        name: &DatabaseName,
-        config: &FirestoreConfig,
-    ) -> Result<Self, StoreError> {
-        let place = format!("the registry firestore:{name}");
-        let api = Api::new(name, config).await.map_err(|failure| fault(&place, failure))?;
-        let versions = Versions { api, place, facts: Arc::clone(&facts), known: Mutex::default() };
-        Ok(Registered { facts, versions })
-    }
-}
-
-/// The facts are the store's, and all but the versions is asked of it.
-#[async_trait]
-impl Store for Registered {
-    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
-        self.facts.append(records).await
-    }
-
-    async fn append_with(&self, records: Arc<[Record]>, changes: Vec<Change>) -> Result<Written, StoreError> {
-        self.facts.append_with(records, changes).await
-    }
-
-    fn file(&self) -> Option<FileId> {
-        self.facts.file()
-    }
-
-    fn registry(&self) -> Option<&dyn Registry> {
-        Some(&self.versions)
-    }
-
-    fn appends_at_once(&self) -> usize {
-        self.facts.appends_at_once()
-    }
-
-    fn bills_questions(&self) -> bool {
-        self.facts.bills_questions()
-    }
-
-    fn takes_from(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.facts.takes_from(now)
-    }
-
-    fn keeps_events_from(&self) -> Option<DateTime<Utc>> {
-        self.facts.keeps_events_from()
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        self.facts.check().await?;
-        self.versions.check().await
-    }
-
-    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
-        self.facts.fetch(query).await
-    }
-
-    async fn fetch_pages(&self, query: &Query, page_rows: usize, pages: Sender<Rows>) -> Result<(), StoreError> {
-        self.facts.fetch_pages(query, page_rows, pages).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.facts.ping().await?;
-        // No Deployment has this name.
-        self.versions.claims(Some(&[Deployment::default()])).await.map(drop)
-    }
-}
-
 /// The versions in Firestore.
-struct Versions {
+pub(super) struct Versions {
     api: Api,
     /// What it is called in errors.
     place: String,
@@ -254,8 +173,18 @@ impl Registry for Versions {
 }
 
 impl Versions {
+    pub(super) async fn open(
+        facts: Arc<dyn Store>,
+        name: &DatabaseName,
+        config: &FirestoreConfig,
+    ) -> Result<Self, StoreError> {
+        let place = format!("the registry firestore:{name}");
+        let api = Api::new(name, config).await.map_err(|failure| fault(&place, failure))?;
+        Ok(Versions { api, place, facts, known: Mutex::default() })
+    }
+
     /// Whether it answers, and has what the store had before it.
-    async fn check(&self) -> Result<(), StoreError> {
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
         let counted = self.api.count(&json!({"from": [{"collectionId": DEPLOYMENTS}]})).await;
         let known = counted.map_err(|failure| self.fault(failure))?;
         let facts = self.facts.claims(None).await?;

@@ -11,7 +11,7 @@ use crate::store::reach::day;
 use crate::store::row::{Change, Row, Standing};
 use crate::store::{Store, StoreError};
 
-/// What is asked about: all, by default.
+/// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Only of this namespace.
@@ -29,6 +29,16 @@ pub struct About {
 }
 
 impl About {
+    /// Everything there is.
+    pub const ALL: About = About {
+        namespace: None,
+        deployment: None,
+        clusters: Clusters::Any,
+        verdicts: Vec::new(),
+        actor: None,
+        out_of_scope: true,
+    };
+
     /// The conditions on a row, and their parameters.
     fn conditions(&self) -> (Vec<String>, Vec<(String, Value)>) {
         let (mut conditions, mut parameters) = (Vec::new(), Vec::new());

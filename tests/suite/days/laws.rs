@@ -422,14 +422,7 @@ fn same(what: &str, found: &[String], expected: &[String]) -> Result<(), TestCas
 }
 
 fn about(namespace: Option<&str>) -> About {
-    About {
-        namespace: namespace.map(str::to_owned),
-        deployment: None,
-        clusters: Clusters::Any,
-        verdicts: Vec::new(),
-        actor: None,
-        out_of_scope: true,
-    }
+    About { namespace: namespace.map(str::to_owned), ..About::ALL }
 }
 
 async fn changes(store: &dyn Store, namespace: Option<&str>, span: (DateTime<Utc>, DateTime<Utc>)) -> Vec<String> {
