@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use chrono::{Days, Duration, NaiveDate, Utc};
+use chrono::{Days, NaiveDate, Utc};
 use serde_json::json;
 
 use super::ledger::{limits_turned, open_noting};
@@ -15,16 +15,13 @@ use super::{Access, Format, check_span, parse_date, report, require_store};
 use crate::config::{Config, STORE_URL, StoreUrl};
 use crate::id;
 use crate::job::compare::{Compared, Rules, compare_days, contested};
-use crate::job::daily::{Closed, close_day, due};
+use crate::job::daily::{Closed, close_day, due, have_looked, look_since};
 use crate::names::Named;
 use crate::ped::limits::Limits;
 use crate::pipeline::again::judge_again;
 use crate::pipeline::incidents::namespaces_of;
 use crate::pipeline::register;
 use crate::store::row::AlertLog;
-
-/// How far back alerts are looked for that nobody raised: what closed days carry with them reaches as far.
-const JUDGED_AGAIN: Duration = Duration::days(35);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -50,6 +47,8 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     // First, so that days are closed by every version that there is.
     let adopted = store.adopt().await?;
     let (mended, raised_by_them) = register::mend(&*store, &config.policy, now).await?;
+    // Before days are closed: what came late for them is known.
+    let since = look_since(&*store, now).await?;
     let due = due(&*store, args.from, args.to, now).await?;
     let progress = Progress::new(due.len() as u64, DAYS);
     let rules = Rules { policy: &config.policy, thresholds: config.thresholds };
@@ -66,12 +65,15 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let (telling, limits) = (open_noting(config).await?, Limits::new(store.claims(None).await?));
     let told = telling.as_ref().map(|telling| telling.at(now, &config.policy, &*store, &limits));
     let compared = compare_days(&*store, rules, asked, told.as_ref(), now).await?;
-    let raised = judge_again(&*store, &config.policy, &BTreeSet::new(), Some(now - JUDGED_AGAIN), now).await?.len();
+    let taught = compared.iter().filter_map(|one| one.taught.since()).min();
+    let since = taught.map_or(since, |taught| taught.min(since));
+    let raised = judge_again(&*store, &config.policy, &BTreeSet::new(), Some(since), now).await?.len();
     let raised = raised + raised_by_them.len();
-    let mut turned = limits.turned_in(Some(now - JUDGED_AGAIN), now);
+    let mut turned = limits.turned_in(Some(since), now);
     turned.extend(namespaces_of(mended.iter().map(|version| &version.subject)));
     let brought = Brought { mended: mended.len(), adopted };
     limits_turned(telling.clone(), &*store, config, turned, now).await?;
+    have_looked(&*store, now).await?;
     match args.format {
         Format::Table => story(&closed, &compared, raised + in_turn, brought, screen)?,
         Format::Json => {

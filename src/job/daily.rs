@@ -1,5 +1,5 @@
 //! Closing days: what the order says of them is stored, with what later questions have to know of them, so that no question
-//! reads the history. Doing it again, or twice at once, changes nothing; what was stored by half is not found by its mark.
+//! reads the history; and since when what was left is to be looked for. Doing it again, or twice at once, changes nothing; what was stored by half is not found by its mark.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,9 +10,9 @@ use crate::id;
 use crate::ped::version::Version;
 use crate::ped::{Cluster, Deployment};
 use crate::store::query::days::{self, timeline};
-use crate::store::query::reality;
+use crate::store::query::{self, reality};
 use crate::store::reach::{Closing, Closings, day};
-use crate::store::row::{CarriedWrite, ClosedChange, ObjectDay, Place, Record};
+use crate::store::row::{CarriedWrite, ClosedChange, ObjectDay, Place, Record, Watermark};
 use crate::store::{Appended, Store, StoreError};
 
 /// Rows for one append.
@@ -20,6 +20,12 @@ const APPEND_ROWS: usize = 4_096;
 
 /// A day is over so long after midnight: entries take their time.
 const AFTER_MIDNIGHT: Duration = Duration::minutes(15);
+
+/// How far back alerts are looked for that nobody raised, at most: what closed days carry with them reaches as far.
+const LOOKED_BACK: Duration = Duration::days(35);
+
+/// The watermark of looking for them.
+const LOOKED: &str = "unraised";
 
 /// What closing came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +38,27 @@ pub struct Closed {
     pub object_days: usize,
     /// Whether it says what was stored already.
     pub is_known: bool,
+}
+
+/// Since when alerts are looked for that nobody raised: for a day before this was done last, and since the earliest day that
+/// something has come late for since then.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub async fn look_since(store: &dyn Store, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
+    let at_most = now - LOOKED_BACK;
+    let Some(mark) = query::watermark(store, LOOKED).await? else { return Ok(at_most) };
+    let late = days::closings(store).await?.late_since(mark.through);
+    let since = day(mark.through) - Duration::days(1);
+    Ok(late.map_or(since, |late| late.min(since)).max(at_most))
+}
+
+/// Remembers that what stood by then has been raised, and whom it concerns was told.
+///
+/// # Errors
+/// [`StoreError`] when that may not be stored; then it is looked for again.
+pub async fn have_looked(store: &dyn Store, through: DateTime<Utc>) -> Result<(), StoreError> {
+    append(store, vec![Record::Watermark(Watermark { name: LOOKED.to_owned(), through, at: through })]).await
 }
 
 /// Which days are to be closed: those of a range, or what is over and not closed yet; earliest first.
@@ -182,7 +209,9 @@ fn object_days(
     from: Option<DateTime<Utc>>,
     through: DateTime<Utc>,
 ) -> Vec<ObjectDay> {
-    let Some(first) = from.or_else(|| told.iter().map(|change| change.effective_time).min()) else { return Vec::new() };
+    // A call that timed out counts on its own day, and what it asked for takes effect when that is shown.
+    let asked_at = |change: &ClosedChange| change.event_time.min(change.effective_time);
+    let Some(first) = from.or_else(|| told.iter().map(asked_at).min()) else { return Vec::new() };
     let dates: Vec<NaiveDate> =
         day(first).date_naive().iter_days().take_while(|date| *date < through.date_naive()).collect();
     let mut deployments: BTreeMap<(&str, &str, &str), Vec<&ClosedChange>> = BTreeMap::new();

@@ -123,7 +123,7 @@ pub fn nothing() -> Query {
 }
 
 /// How many may be named in one question: Deployments, namespaces, ids.
-const NAMES_MAX: usize = 200;
+pub(super) const NAMES_MAX: usize = 200;
 
 /// For the versions of some Deployments, or all.
 pub fn versions(of: Option<&[Deployment]>) -> Query {
@@ -300,7 +300,10 @@ impl Query {
                             .replace("COALESCE(carried, 'open') = 'open'\n", "COALESCE(carried, 'open') <> 'first'\n");
                     }
                 }
-                "subjects" => text = text.replace("FROM ${dataset}.writes\n", SUBJECTS),
+                "subjects" => {
+                    let states = if reach.reads_states() { SUBJECTS_OF_DAYS } else { "" };
+                    text = text.replace("FROM ${dataset}.writes\n", &SUBJECTS.replace("${states}", states));
+                }
                 _ => {}
             }
         }
@@ -327,9 +330,14 @@ const CLOSED_CHANGES: &str = include_str!("query/closed.sql");
 const SUBJECTS: &str = "FROM (
     SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.writes
     UNION ALL
-    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.closed_changes WHERE FALSE
+    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.closed_changes WHERE FALSE${states}
   ) AS written
 ";
+
+/// And of what stood when a day began.
+const SUBJECTS_OF_DAYS: &str = "
+    UNION ALL
+    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.object_days WHERE FALSE";
 
 row! {
     /// A segment of the view `alerts` that stands and was not raised.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::query::Value;
+use super::query::{NAMES_MAX, Value};
 use super::row::{Record, Watermark};
+use crate::ped::Deployment;
 
 /// How a closing's mark begins: `days/FROM/ID`, FROM in microseconds since 1970 (0: with the first event).
 pub const CLOSED: &str = "days/";
@@ -157,6 +158,11 @@ impl Closings {
         self.ids.contains(id)
     }
 
+    /// The earliest day that something came late for since a time.
+    pub fn late_since(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.late.iter().filter(|late| at - MARGIN <= late.at).map(|late| late.day).min()
+    }
+
     /// The closings up to the last one that ends by `end`, latest first, without what came late for one of these
     /// namespaces (any, where none is named). Empty when they do not reach back to the first event.
     pub fn chain(&self, end: DateTime<Utc>, namespaces: &BTreeSet<&str>) -> Vec<Closing> {
@@ -229,6 +235,8 @@ impl Closings {
             until: None,
             changes_of: None,
             states_at: None,
+            only_touched: false,
+            deployments: Vec::new(),
         }
     }
 }
@@ -265,7 +273,14 @@ pub struct Reach {
     changes_of: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// The day before which is read from the stored days, and the states that are carried in.
     states_at: Option<DateTime<Utc>>,
+    /// Whether only what was written to since is carried in: of the rest, what is stored of closed days says all.
+    only_touched: bool,
+    /// `NAMESPACE/NAME` of the Deployments whose stored changes and days are read; of all, where none is named.
+    deployments: Vec<String>,
 }
+
+/// What stands before the parameters of those closings that hold where nothing came late.
+const BASE: &str = "base";
 
 /// A condition, and its parameters.
 pub(super) type Condition = (String, Vec<(String, Value)>);
@@ -286,6 +301,20 @@ impl Reach {
     #[must_use]
     pub fn with_states_at(self, at: DateTime<Utc>, day: DateTime<Utc>) -> Self {
         Reach { states_at: Some(day), ..self.with_changes_of(day, at + Duration::microseconds(1)) }
+    }
+
+    /// Only what was written to since the last closing is carried in, and ordered anew: of the rest, what is stored is as it was.
+    /// For who reads stored changes or days, and asks for no alerts: a limit turns on numbers that nobody touches.
+    #[must_use]
+    pub fn of_touched(self) -> Self {
+        Reach { only_touched: true, ..self }
+    }
+
+    /// The stored changes and days of these Deployments alone; of all, where none or too many are named.
+    #[must_use]
+    pub fn of_deployments(self, deployments: &[Deployment]) -> Self {
+        let few = if deployments.len() <= NAMES_MAX { deployments } else { &[] };
+        Reach { deployments: few.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect(), ..self }
     }
 
     /// Whether what is carried in stands for what was before, beside stored changes.
@@ -311,7 +340,9 @@ impl Reach {
         });
         parameters.push(("states_date".to_owned(), Value::Time(before)));
         // Nothing around the column: that would hide its partitions, and its index.
-        (format!("`date` = DATE(@states_date) AND {condition}"), parameters)
+        let (wanted, more) = self.wanted();
+        parameters.extend(more);
+        (format!("`date` = DATE(@states_date) AND {wanted} AND {condition}"), parameters)
     }
 
     /// Nothing of what was written from `until` on.
@@ -359,16 +390,24 @@ impl Reach {
 
     /// Of `carried_writes`.
     pub(super) fn carried(&self) -> Condition {
-        self.condition("through", true, |closed, name| match closed.closings.first() {
-            None => ("FALSE".to_owned(), Vec::new()),
-            Some(closing) => (
-                format!("through = @{name}_carried AND closing = @{name}_closing"),
-                vec![
-                    (format!("{name}_carried"), Value::Time(closing.through)),
-                    (format!("{name}_closing"), Value::Text(closing.id.clone())),
-                ],
-            ),
-        })
+        let (events, events_parameters) = self.events();
+        let (condition, mut parameters) =
+            self.condition("through", true, |closed, name| match closed.closings.first() {
+                None => ("FALSE".to_owned(), Vec::new()),
+                Some(closing) => {
+                    // Where something came late, what was not written to may be another as well.
+                    let touched = if self.only_touched && name == BASE { touched(&events) } else { "TRUE".to_owned() };
+                    (
+                        format!("through = @{name}_carried AND closing = @{name}_closing AND {touched}"),
+                        vec![
+                            (format!("{name}_carried"), Value::Time(closing.through)),
+                            (format!("{name}_closing"), Value::Text(closing.id.clone())),
+                        ],
+                    )
+                }
+            });
+        parameters.extend(events_parameters);
+        (condition, parameters)
     }
 
     /// Of `closed_changes`.
@@ -384,7 +423,18 @@ impl Reach {
             }
         });
         parameters.extend([("changes_from".to_owned(), Value::Time(from)), ("changes_to".to_owned(), Value::Time(to))]);
-        (format!("effective_time >= @changes_from AND effective_time < @changes_to AND {condition}"), parameters)
+        let (wanted, more) = self.wanted();
+        parameters.extend(more);
+        let within = "effective_time >= @changes_from AND effective_time < @changes_to";
+        (format!("{within} AND {wanted} AND {condition}"), parameters)
+    }
+
+    /// That a row is about one of the Deployments that are named.
+    fn wanted(&self) -> Condition {
+        match self.deployments.is_empty() {
+            true => ("TRUE".to_owned(), Vec::new()),
+            false => one_of("wanted", "namespace || '/' || deployment_name", &self.deployments),
+        }
     }
 
     /// Of `alert_log`.
@@ -410,7 +460,7 @@ impl Reach {
         // The end of a cluster concerns every namespace in it.
         let cluster = if with_clusters { " OR object_kind = 'Cluster'" } else { "" };
         let (named, mut parameters) = self.named("namespace");
-        let (closed, more) = of(&self.closed, "base");
+        let (closed, more) = of(&self.closed, BASE);
         parameters.extend(more);
         if self.late.is_empty() {
             return (format!("({named}{cluster}) AND ({closed})"), parameters);
@@ -430,6 +480,20 @@ impl Reach {
         let both = format!("(NOT ({is_late}) AND ({closed}) OR ({is_late}{cluster}) AND ({closed_late}))");
         (format!("{pruned}({named}{cluster}) AND {both}"), parameters)
     }
+}
+
+/// That an object was written to by one of these events, or may have ended with what it was in. What ended that before is for
+/// those that were made again. Names hold no spaces.
+fn touched(events: &str) -> String {
+    let name = "namespace || ' ' || object_kind || ' ' || object_name";
+    let of = |what: &str, which: &str| {
+        format!("(SELECT {what} FROM ${{dataset}}.replica_events WHERE {events} AND {which})")
+    };
+    let (names, around) = (of(name, "object_name IS NOT NULL"), of("namespace", "object_name IS NULL"));
+    let clusters = of("object_kind", "object_kind = 'Cluster'");
+    format!(
+        "(object_name IS NULL OR object_kind = 'Cluster' OR {name} IN {names} OR namespace IN {around} OR 'Cluster' IN {clusters})"
+    )
 }
 
 /// That a column holds one of these values, which become parameters whose names begin with `prefix`.

@@ -423,6 +423,30 @@ fn a_call_that_is_shown_days_later_counts_on_its_own_day() {
     });
 }
 
+/// Also where nothing is older than the call.
+#[test]
+fn a_first_call_that_is_shown_a_day_later_counts_on_its_own_day() {
+    on_sqlite(async |store| {
+        let create = write(1, 10, 7).set("/protoPayload/methodName", "io.k8s.apps.v1.deployments.create");
+        let timed_out = create.set("/protoPayload/status", json!({"code": 4})).set("/protoPayload/response", Json::Null);
+        let request = json!({"@type": "k8s.io/Patch", "spec": {"template": {}}});
+        let seen = write(1, 30, 7).set("/insertId", "seen").set("/protoPayload/request", request);
+        let seen = seen.set("/protoPayload/response/metadata/creationTimestamp", "2026-09-01T10:00:00Z");
+        let now = time("2026-09-04T12:00:00Z");
+        let entries = [timed_out.bytes(), seen.bytes()];
+        handle(store, &crate::support::pipeline(store).await, &entries, now).await;
+        let columns = ["date", "max_replicas"];
+        let open = rows(store, "daily_max_replicas", &columns).await;
+        for date in due(store, None, None, now).await.expect("readable") {
+            close_day(store, date, now).await.expect("closed");
+        }
+        assert_eq!(open[..2], [json!(["2026-09-01", 7]), json!(["2026-09-02", 7])]);
+        let mut closed = rows(store, "daily_max_replicas", &columns).await;
+        closed.sort_by_key(Json::to_string);
+        assert_eq!(closed, open);
+    });
+}
+
 #[test]
 fn an_empty_store_and_the_future_have_no_days_to_close() {
     on_sqlite(async |store| {

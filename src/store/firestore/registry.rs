@@ -185,9 +185,10 @@ impl Versions {
 
     /// Whether it answers, and has what the store had before it.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
+        // First: what is registered meanwhile is in the registry before it is in the store.
+        let facts = self.facts.claims(None).await?;
         let counted = self.api.count(&json!({"from": [{"collectionId": DEPLOYMENTS}]})).await;
         let known = counted.map_err(|failure| self.fault(failure))?;
-        let facts = self.facts.claims(None).await?;
         let of: HashSet<Deployment> = facts.iter().map(|claim| claim.subject.deployment()).collect();
         let has = match known {
             known if known >= of.len() as u64 => return Ok(()),
@@ -198,12 +199,16 @@ impl Versions {
         Err(StoreError::Missing(format!("{place} {has}; expected them in both: `pedwatch daily` copies them")))
     }
 
-    /// Refuses to begin anew what the store has versions of: nobody copied these yet.
-    async fn may_begin(&self, kept: &[Kept]) -> Result<(), StoreError> {
+    /// Refuses to begin anew what the store has versions of: nobody copied these yet. `false` where somebody else has begun it
+    /// since it was looked for.
+    async fn may_begin(&self, kept: &[Kept]) -> Result<bool, StoreError> {
         let new = kept.iter().filter(|kept| kept.update_time.is_none()).map(|kept| kept.deployment.clone());
         let new: Vec<Deployment> = new.collect();
         let known = if new.is_empty() { Vec::new() } else { self.facts.claims(Some(&new)).await? };
-        let Some(claim) = known.first() else { return Ok(()) };
+        let Some(claim) = known.first() else { return Ok(true) };
+        if self.kept(&new).await?.iter().any(|kept| kept.update_time.is_some()) {
+            return Ok(false);
+        }
         Err(StoreError::Missing(format!(
             "{} knows nothing of {}, and the store has versions of its PED; expected them in both: `pedwatch daily` copies them",
             self.place, claim.subject
@@ -317,8 +322,8 @@ impl Versions {
     ) -> Result<Vec<Version>, StoreError> {
         for attempt in 1..=MAX_ATTEMPTS {
             let kept = self.kept(of).await?;
-            if !is_recorded {
-                self.may_begin(&kept).await?;
+            if !is_recorded && !self.may_begin(&kept).await? {
+                continue;
             }
             let mut ids: HashSet<String> =
                 kept.iter().flat_map(|kept| &kept.claims).map(|claim| claim.id.clone()).collect();

@@ -96,7 +96,7 @@ pub async fn changes<E: From<StoreError>>(
     take: impl AsyncFnMut(Vec<Change>) -> Result<(), E>,
 ) -> Result<(), E> {
     let reach = days::closings(store).await?.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
-    let reach = reach.with_changes_of(from, to);
+    let reach = reach.with_changes_of(from, to).of_touched();
     let (mut conditions, mut parameters) = about.conditions();
     conditions.push("effective_time >= @asked_from AND effective_time < @asked_to".to_owned());
     parameters.extend([("asked_from".to_owned(), Value::Time(from)), ("asked_to".to_owned(), Value::Time(to))]);
@@ -117,8 +117,8 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
     let reach = closings.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
     // What is over is closed: its days tell what stood when the day began, and its changes what came then.
     let reach = match reach.closed_through() {
-        Some(through) if at < through => reach.with_states_at(at, day(at)),
-        _ => reach,
+        Some(through) => reach.with_states_at(at, day(at.min(through))).of_touched(),
+        None => reach,
     };
     let (conditions, mut parameters) = about.conditions();
     parameters.push(("at".to_owned(), Value::Time(at)));

@@ -35,6 +35,7 @@ pub(super) async fn fill_in(
         let deployments: Vec<Deployment> = deployments.into_iter().collect();
         let from = back.map_or(DateTime::UNIX_EPOCH, |back| at - back);
         let reach = closings.reach(DateTime::<Utc>::MAX_UTC, &namespaces).with_changes_of(from, until);
+        let reach = reach.of_deployments(&deployments);
         let is_whole = back.is_none() || reach.closed_through().is_none();
         let told = days::changes_of(store, &reach, &deployments).await?;
         let versions = store.versions(Some(&deployments)).await?;

@@ -46,9 +46,12 @@ pub async fn story(
         deployments.iter().filter(|_| is_named).map(|(namespace, _)| namespace.clone()).collect();
     let reach = days::closings(store).await?.reach(DateTime::<Utc>::MAX_UTC, &namespaces);
     let reach = match reach.closed_through() {
-        Some(through) if from < through => reach.with_states_at(until - Duration::microseconds(1), day(from)),
+        Some(through) if from < through => {
+            reach.with_states_at(until - Duration::microseconds(1), day(from)).of_touched()
+        }
         _ => reach,
     };
+    let reach = reach.of_deployments(deployments);
     let (wanted, mut parameters) = match is_named {
         true => one_of("one", "namespace || '/' || deployment_name", &names),
         false => ("TRUE".to_owned(), Vec::new()),

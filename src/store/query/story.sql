@@ -25,10 +25,8 @@ SELECT * FROM (
       ) AS copies
       WHERE copy = 1
     ) AS days
-    LEFT JOIN (
-      SELECT DISTINCT event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried = 'open'
-    ) AS judged_again ON judged_again.event_id = days.set_event_id
-    WHERE days.state <> 'gone' AND days.set_at IS NOT NULL AND judged_again.event_id IS NULL
+    WHERE days.state <> 'gone' AND days.set_at IS NOT NULL AND COALESCE(days.set_event_id, '') NOT IN (
+      SELECT event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried = 'open')
   ) AS known
 ) AS tellings
 WHERE telling = 1 AND effective_time < @story_until

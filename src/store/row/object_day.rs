@@ -69,6 +69,7 @@ row! {
         missed_writes: i64,
         highest_actual: Option<i64>,
         inputs_hash: String,
+        set_missed_writes: Option<i64>,
     }
 }
 
@@ -165,6 +166,7 @@ impl ObjectDay {
             // Of snapshots, which the timeline of changes does not hold.
             highest_actual: None,
             inputs_hash: inputs_hash.clone(),
+            set_missed_writes: end.map(|end| end.missed_writes),
         })
     }
 

@@ -42,6 +42,35 @@ impl Store for Losing {
     }
 }
 
+/// A store of which each question comes a moment too late, while `is_slow`: somebody else has registered a limit before.
+struct Overtaken {
+    store: Arc<dyn Store>,
+    other: Arc<dyn Store>,
+    is_slow: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Store for Overtaken {
+    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
+        self.store.append(records).await
+    }
+
+    fn appends_at_once(&self) -> usize {
+        self.store.appends_at_once()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
+        if self.is_slow.swap(false, Ordering::Relaxed) {
+            limit(&*self.other, 4, None, "2026-09-01T00:00:00Z").await;
+        }
+        self.store.fetch(query).await
+    }
+}
+
 /// What there is on one machine: a file, and a database of Firestore.
 struct World {
     folder: tempfile::TempDir,
@@ -277,6 +306,26 @@ fn daily_mends_what_a_kill_left_out_and_adopts_what_the_registry_lacks() {
     assert_eq!(block_on(recorded(&*losing)), BTreeSet::from([Some(3), Some(6)]));
     let said = world.run(&["daily"]);
     assert!(!said.contains("versions were"), "nothing is left: {said}");
+}
+
+/// Who looks into the registry first and into the store then finds the version of somebody who came between in the store alone.
+#[test]
+fn nobody_is_refused_because_somebody_else_registers_meanwhile() {
+    for asks in [false, true] {
+        block_on(async {
+            let world = World::new();
+            let other: Arc<dyn Store> = Arc::new(beside(world.facts(), &world.database, firestore()).await);
+            let slow = Arc::new(Overtaken { store: world.facts(), other, is_slow: AtomicBool::new(false) });
+            let store = beside(Arc::clone(&slow) as Arc<dyn Store>, &world.database, firestore()).await;
+            slow.is_slow.store(true, Ordering::Relaxed);
+            match asks {
+                true => store.check().await.expect("it has what the store has"),
+                false => assert!(limit(&store, 6, None, "2026-09-02T00:00:00Z").await),
+            }
+            let expected = [("09-01", 4), ("09-02", 6)].map(|(from, max)| (from.to_owned(), max));
+            assert_eq!(versions(&store).await, expected[..if asks { 1 } else { 2 }]);
+        });
+    }
 }
 
 /// Somebody with another store beside the registry brings what was left out into that one, and not into this.
