@@ -487,10 +487,16 @@ impl Reach {
 fn touched(events: &str) -> String {
     let name = "namespace || ' ' || object_kind || ' ' || object_name";
     let of = |what: &str, which: &str| {
-        format!("(SELECT {what} FROM ${{dataset}}.replica_events WHERE {events} AND {which})")
+        format!(
+            "(SELECT {what} FROM (SELECT * FROM ${{dataset}}.replica_events WHERE {events} AND {which}) AS touching)"
+        )
     };
-    let (names, around) = (of(name, "object_name IS NOT NULL"), of("namespace", "object_name IS NULL"));
-    let clusters = of("object_kind", "object_kind = 'Cluster'");
+    let names = of(
+        "touching.namespace || ' ' || touching.object_kind || ' ' || touching.object_name",
+        "object_name IS NOT NULL",
+    );
+    let (around, clusters) =
+        (of("touching.namespace", "object_name IS NULL"), of("touching.object_kind", "object_kind = 'Cluster'"));
     format!(
         "(object_name IS NULL OR object_kind = 'Cluster' OR {name} IN {names} OR namespace IN {around} OR 'Cluster' IN {clusters})"
     )

@@ -81,6 +81,23 @@ pub const VIEWS: [(&str, &str); 32] = files!("views", "sql":
     "ordered_changes", "judged_changes", "replica_changes", "conditions", "alerts", "current_replicas", "recent_changes",
     "daily_max_replicas", "user_pod_usage", "current_bills", "monthly_fees");
 
+/// The views that are for people, and dashboards. Of the others these are made, and no question of the program names a stored one.
+pub const FOR_PEOPLE: [&str; 13] = [
+    "alerts",
+    "current_bills",
+    "current_limits",
+    "current_replicas",
+    "daily_max_replicas",
+    "judged_events",
+    "limits_in_force",
+    "monthly_fees",
+    "quarantined",
+    "recent_changes",
+    "replica_changes",
+    "user_pod_usage",
+    "user_replicas_limits",
+];
+
 /// What the views read instead of all events, where a view stands on one of these: the first of them in order of names
 /// (`terraform/views/bounded.json`).
 #[derive(Debug, Clone, Deserialize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use pedwatch::job::daily::{close, close_day, due};
+use pedwatch::job::daily::{close, close_day, due, have_looked, look_since};
 use pedwatch::policy::Verdict;
 use pedwatch::store::query::{About, Query, Rows, days};
 use pedwatch::store::reach::Reach;
@@ -428,7 +428,8 @@ fn a_call_that_is_shown_days_later_counts_on_its_own_day() {
 fn a_first_call_that_is_shown_a_day_later_counts_on_its_own_day() {
     on_sqlite(async |store| {
         let create = write(1, 10, 7).set("/protoPayload/methodName", "io.k8s.apps.v1.deployments.create");
-        let timed_out = create.set("/protoPayload/status", json!({"code": 4})).set("/protoPayload/response", Json::Null);
+        let timed_out =
+            create.set("/protoPayload/status", json!({"code": 4})).set("/protoPayload/response", Json::Null);
         let request = json!({"@type": "k8s.io/Patch", "spec": {"template": {}}});
         let seen = write(1, 30, 7).set("/insertId", "seen").set("/protoPayload/request", request);
         let seen = seen.set("/protoPayload/response/metadata/creationTimestamp", "2026-09-01T10:00:00Z");
@@ -444,6 +445,27 @@ fn a_first_call_that_is_shown_a_day_later_counts_on_its_own_day() {
         let mut closed = rows(store, "daily_max_replicas", &columns).await;
         closed.sort_by_key(Json::to_string);
         assert_eq!(closed, open);
+    });
+}
+
+/// Only what somebody was killed over, or came late, is left to be found.
+#[test]
+fn alerts_that_nobody_raised_are_looked_for_since_that_was_done_last() {
+    on_every_store(async |store| {
+        let now = time("2026-09-30T00:20:00Z");
+        let since = async |now| look_since(store, now).await.expect("readable");
+        assert_eq!(since(now).await, now - Duration::days(35), "never yet");
+        have_looked(store, now).await.expect("stored");
+        let later = now + Duration::days(1);
+        let day_before = time("2026-09-29T00:00:00Z");
+        assert_eq!(since(later).await, day_before);
+        let pipeline = crate::support::pipeline(store).await;
+        handle(store, &pipeline, &[write(1, 10, 3).bytes()], now - Duration::days(2)).await;
+        assert_eq!(since(later).await, day_before, "it came late before");
+        handle(store, &pipeline, &[write(2, 34, 4).bytes()], later - Duration::hours(1)).await;
+        assert_eq!(since(later).await, time("2026-09-02T00:00:00Z"), "it came late since");
+        let much_later = later + Duration::days(20);
+        assert_eq!(since(much_later).await, much_later - Duration::days(35));
     });
 }
 

@@ -222,15 +222,40 @@ fn look(nodes: &[Node], depth: usize, found: &mut Vec<String>) {
 }
 
 /// A query as a value: BigQuery takes one that names nothing from outside it. Others it takes only where it can make a join
-/// of them, which nobody wants to rely on.
+/// of them, which nobody wants to rely on. What values are looked for in has to show it: each of its columns is named with its table.
 fn in_expression(before: Option<&Node>, inner: &[Node], found: &mut Vec<String>) {
-    let compares = before
-        .is_some_and(|before| before.is("EXISTS") || before.is("IN") || matches!(before, Node::Sign('=' | '<' | '>')));
+    let is = |word: &str| before.is_some_and(|before| before.is(word));
+    let compares = is("EXISTS") || matches!(before, Some(Node::Sign('=' | '<' | '>')));
     let own = named(inner);
-    let outside: Vec<&String> = qualifiers(inner).into_iter().filter(|name| !own.contains(name)).collect();
+    let mut outside: Vec<&String> = qualifiers(inner).into_iter().filter(|name| !own.contains(name)).collect();
+    if is("IN") {
+        outside.extend(bare(inner).into_iter().filter(|name| !own.contains(name)));
+    }
     if compares || !outside.is_empty() {
         found.push(format!("a correlated subquery: {outside:?} stand outside of it"));
     }
+}
+
+/// Columns of a query that are named without their table; those of the tables that it is made of are their own.
+fn bare(nodes: &[Node]) -> Vec<&String> {
+    const KEYS: [&str; 13] =
+        ["SELECT", "DISTINCT", "FROM", "WHERE", "AND", "OR", "NOT", "IS", "NULL", "AS", "IN", "TRUE", "FALSE"];
+    let mut found = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| nodes.get(before));
+        match (node, nodes.get(at + 1)) {
+            // A function, or what stands before a dot.
+            (Node::Word(_), Some(Node::Group(_) | Node::Sign('.'))) => {}
+            (Node::Word(word), _) => {
+                let is_value = word.starts_with(|first: char| first == '@' || first.is_ascii_digit());
+                let is_column = before != Some(&Node::Sign('.')) && !KEYS.iter().any(|key| node.is(key)) && !is_value;
+                found.extend(is_column.then_some(word));
+            }
+            (Node::Group(inner), _) if !is_query(inner) => found.extend(bare(inner)),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Names of what a query reads, with their aliases, at any depth.
@@ -331,6 +356,8 @@ fn the_lint_finds_what_it_is_for() {
         ("SELECT a, (SELECT MAX(v.at) FROM v WHERE v.id = e.id AND v.at <= e.at) FROM e", "correlated"),
         ("SELECT a FROM e WHERE EXISTS (SELECT 1 FROM v WHERE v.id = e.id)", "correlated"),
         ("SELECT a FROM e WHERE e.at IN (SELECT at FROM v)", "correlated"),
+        ("SELECT a FROM e WHERE e.at NOT IN (SELECT v.at FROM v WHERE COALESCE(id, 1) = 2)", "correlated"),
+        ("SELECT a FROM e WHERE e.at IN (SELECT v.at FROM v WHERE v.id = e.id)", "correlated"),
         ("SELECT a FROM e LEFT JOIN v ON v.at <= e.at WHERE e.x = 1", "outer join"),
         ("SELECT a FROM e LEFT JOIN v ON v.id = e.id OR v.at < e.at", "outer join"),
         ("WITH x AS (SELECT (SELECT w.a FROM w WHERE w.b = y.b) FROM y) SELECT * FROM x", "correlated"),

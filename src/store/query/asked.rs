@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::pages::{limit, streamed};
 use super::{Query, Value, breaches, days, select};
 use crate::names::Named;
-use crate::ped::Clusters;
+use crate::ped::{Clusters, Deployment};
 use crate::policy::Verdict;
 use crate::store::reach::day;
 use crate::store::row::{Change, Row, Standing};
@@ -76,6 +76,11 @@ impl About {
     fn namespaces(&self) -> std::collections::BTreeSet<String> {
         self.namespace.iter().cloned().collect()
     }
+
+    /// The Deployment, where one is named.
+    fn deployments(&self) -> Vec<Deployment> {
+        self.namespace.clone().zip(self.deployment.clone()).into_iter().collect()
+    }
 }
 
 /// A person's pattern as SQL's, found anywhere in the text: `*` is anything, and every other character itself. No store
@@ -96,7 +101,7 @@ pub async fn changes<E: From<StoreError>>(
     take: impl AsyncFnMut(Vec<Change>) -> Result<(), E>,
 ) -> Result<(), E> {
     let reach = days::closings(store).await?.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
-    let reach = reach.with_changes_of(from, to).of_touched();
+    let reach = reach.with_changes_of(from, to).of_touched().of_deployments(&about.deployments());
     let (mut conditions, mut parameters) = about.conditions();
     conditions.push("effective_time >= @asked_from AND effective_time < @asked_to".to_owned());
     parameters.extend([("asked_from".to_owned(), Value::Time(from)), ("asked_to".to_owned(), Value::Time(to))]);
@@ -120,6 +125,7 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
         Some(through) => reach.with_states_at(at, day(at.min(through))).of_touched(),
         None => reach,
     };
+    let reach = reach.of_deployments(&about.deployments());
     let (conditions, mut parameters) = about.conditions();
     parameters.push(("at".to_owned(), Value::Time(at)));
     let conditions = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };

@@ -30,7 +30,8 @@ SELECT
   actor_kind, route, touched, effective, in_scope, outside_range, cluster_id, object_id, removes AND arrives = 1, 'closed',
   ingested_at
 FROM stored
-WHERE object_id || ' ' || shown_write NOT IN (SELECT object_id || ' ' || write_id FROM open_writes)
+WHERE object_id || ' ' || shown_write NOT IN (SELECT open_writes.object_id || ' ' || open_writes.write_id FROM open_writes)
   -- The end of a life that may go on.
   AND NOT (removes AND arrives = 1
-    AND object_id || ' ' || COALESCE(object_uid, '') IN (SELECT object_id || ' ' || uid FROM open_writes))
+    AND object_id || ' ' || COALESCE(object_uid, '') IN (
+      SELECT open_writes.object_id || ' ' || open_writes.uid FROM open_writes))

@@ -14,7 +14,7 @@ WITH known AS (
     COALESCE(days.outside_range, FALSE), days.set_at, days.set_event_id, days.set_actor, days.set_on_behalf_of, days.set_route, 0, 0
   FROM (SELECT * FROM ${dataset}.object_days WHERE FALSE) AS days
   WHERE days.state <> 'gone' AND COALESCE(days.set_event_id, '') NOT IN (
-    SELECT event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried = 'open')
+    SELECT carried_in.event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried_in.carried = 'open')
 ),
 followed AS (
   SELECT *,

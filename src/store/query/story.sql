@@ -26,7 +26,7 @@ SELECT * FROM (
       WHERE copy = 1
     ) AS days
     WHERE days.state <> 'gone' AND days.set_at IS NOT NULL AND COALESCE(days.set_event_id, '') NOT IN (
-      SELECT event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried = 'open')
+      SELECT carried_in.event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried_in.carried = 'open')
   ) AS known
 ) AS tellings
 WHERE telling = 1 AND effective_time < @story_until

@@ -48,20 +48,27 @@ fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((!is_fine).then(|| tables.join(", ")))
 }
 
-/// Makes the views that are not there as this release has them.
+/// Makes the views that are not there as this release has them, and no others: each connection holds them all in memory.
 fn replace_views(connection: &Connection) -> rusqlite::Result<()> {
     let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
     let made: BTreeMap<String, String> =
         made.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     let view = |name: &str| format!("CREATE VIEW {name} AS {}", schema::SQLITE.fill(&schema::view(name)));
-    let views = schema::VIEWS.map(|(name, _)| (name, view(name)));
+    let views = schema::FOR_PEOPLE.map(|name| (name, view(name)));
     let is_made = |(name, sql): &(&str, String)| made.get(*name).is_some_and(|made| made == text_of(sql));
-    if !views.iter().all(is_made) {
-        for (name, sql) in &views {
-            connection.execute_batch(&format!("DROP VIEW IF EXISTS {name}; {}", text_of(sql)))?;
+    if made.len() != views.len() || !views.iter().all(is_made) {
+        drop_views(connection)?;
+        for (_, sql) in &views {
+            connection.execute_batch(text_of(sql))?;
         }
     }
     Ok(())
+}
+
+fn drop_views(connection: &Connection) -> rusqlite::Result<()> {
+    let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
+    let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    connection.execute_batch(&views.iter().map(|view| format!("DROP VIEW {view};")).collect::<String>())
 }
 
 /// A statement as SQLite keeps it.
@@ -107,14 +114,12 @@ fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<Stri
         table = name,
         "rebuilding a table of the store: columns of it may be null now, or its key is another"
     );
-    let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
-    let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let dropped: String = views.iter().map(|view| format!("DROP VIEW {view};")).collect();
+    drop_views(connection)?;
     let kept: Vec<String> =
         table.fields.iter().filter(|field| known.contains_key(&field.name)).map(|field| quoted(&field.name)).collect();
     let kept = kept.join(", ");
     connection.execute_batch(&format!(
-        "{dropped} {create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
+        "{create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
          ALTER TABLE {name}_rebuilt RENAME TO {name};",
         create = create_table(table, &format!("{name}_rebuilt")),
     ))
