@@ -3,7 +3,8 @@
 //! their ratios to the smallest, and then what BigQuery would read for each question after a year, computed from the sizes
 //! of these rows.
 //!
-//! `cargo bench --bench questions`; `PEDWATCH_BENCH_EVENTS=1000000` for one size only, `PEDWATCH_BENCH_KEEP=1` keeps the files.
+//! `cargo bench --bench questions`; `PEDWATCH_BENCH_EVENTS=1000000` for one size only, of which no times are kept,
+//! `PEDWATCH_BENCH_KEEP=1` keeps the files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that fails has failed")]
 
@@ -43,7 +44,7 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("pedwatch-questions-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let mut first: Option<Vec<(Question, Duration)>> = None;
-    let mut figures = Figures::default();
+    let (mut figures, mut reads) = (Figures::default(), Figures::default());
     for (size, short) in SIZES.into_iter().filter(|(size, _)| only.is_none_or(|only| only == *size)) {
         let history = History::new(folder.join(format!("{size}.db")), size);
         println!("{size} events, {} days; closing them took {:.1} s", history.days, history.closed.as_secs_f64());
@@ -56,10 +57,13 @@ fn main() {
             figures.keep(format!("{}_{short}_ratio", question.name), took / least);
         }
         if only.is_some() || size == 1_000_000 {
-            bytes_in_bigquery(&history.file, &mut figures);
+            bytes_in_bigquery(&history.file, &mut reads);
         }
     }
-    figures.write("questions");
+    if only.is_none() {
+        figures.write("questions");
+    }
+    reads.write("reads");
     if std::env::var_os("PEDWATCH_BENCH_KEEP").is_none() {
         std::fs::remove_dir_all(&folder).expect("removed");
     }
@@ -155,15 +159,17 @@ enum Rows {
     Changes,
     /// Those of so many days.
     Alerts(f64),
-    /// Those of one closing, or of one day of objects: as many as the Deployments make, whatever is written.
+    /// Those that one closing carries: as many as the Deployments make, whatever is written.
     Closing,
+    /// Those of the objects of one day.
+    States,
     /// All.
     All,
 }
 
 /// What each question reads: the partitions that its conditions leave, of which BigQuery bills all columns that it names. The
-/// views name nearly all, so all are counted, and a table as often as the question names it. A part of a day that is not closed
-/// counts as a day. Each command asks for the marks of what is closed as well.
+/// views name nearly all, so all are counted. A part of a day that is not closed counts as a day; what was written to is told by
+/// another day of events. Each command asks for the marks of what is closed as well.
 const READS: [(Question, &[(&str, Rows)]); 6] = [
     (Question { name: "marks", told: "the marks of closed days" }, &[("watermarks", Rows::All)]),
     (
@@ -171,7 +177,7 @@ const READS: [(Question, &[(&str, Rows)]); 6] = [
         &[
             ("carried_writes", Rows::Closing),
             ("replica_events", Rows::Events(2.0)),
-            ("object_days", Rows::Closing),
+            ("object_days", Rows::States),
             ("deployment_config", Rows::All),
         ],
     ),
@@ -190,7 +196,7 @@ const READS: [(Question, &[(&str, Rows)]); 6] = [
             ("carried_writes", Rows::Closing),
             ("replica_events", Rows::Events(2.0)),
             ("closed_changes", Rows::Changes),
-            ("object_days", Rows::Closing),
+            ("object_days", Rows::States),
             ("deployment_config", Rows::All),
         ],
     ),
@@ -246,6 +252,7 @@ fn bytes_in_bigquery(file: &Path, figures: &mut Figures) {
         Rows::Changes => events * changes_an_event,
         Rows::Alerts(days) => days * events * ALERTS_AN_EVENT,
         Rows::Closing => count(&format!("SELECT COUNT(*) FROM {table}")) / closings,
+        Rows::States => count(&format!("SELECT 1.0 * COUNT(*) / COUNT(DISTINCT date) FROM {table}")),
         Rows::All => count(&format!("SELECT COUNT(*) FROM {table}")),
     };
     println!("in BigQuery, {DEPLOYMENTS} Deployments; bytes of a row:");
@@ -259,9 +266,9 @@ fn bytes_in_bigquery(file: &Path, figures: &mut Figures) {
                 .iter()
                 .map(|(table, rows)| (row_bytes(table) * rows_of(table, *rows, events)).max(LEAST_BYTES))
                 .sum();
-            let mib = figures.keep(format!("{}_{short}_a_day_mib", question.name), bytes / 1_048_576.0);
+            let mib = figures.keep(format!("{}_{short}_mib", question.name), bytes / 1_048_576.0);
             if question.name == "judging" {
-                figures.keep(format!("replay_{short}_a_day_mib"), 5.0 * mib);
+                figures.keep(format!("replay_{short}_mib"), 5.0 * mib);
             }
             println!("  {}, {events} events a day: {mib:.0} MiB", question.told);
         }

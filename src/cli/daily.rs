@@ -21,6 +21,7 @@ use crate::ped::limits::Limits;
 use crate::pipeline::again::judge_again;
 use crate::pipeline::incidents::namespaces_of;
 use crate::pipeline::register;
+use crate::policy::AlertType;
 use crate::store::row::AlertLog;
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,8 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     let adopted = store.adopt().await?;
     let (mended, raised_by_them) = register::mend(&*store, &config.policy, now).await?;
     // Before days are closed: what came late for them is known.
-    let since = look_since(&*store, now).await?;
+    let by = what_is_raised(config);
+    let since = look_since(&*store, &by, now).await?;
     let due = due(&*store, args.from, args.to, now).await?;
     let progress = Progress::new(due.len() as u64, DAYS);
     let rules = Rules { policy: &config.policy, thresholds: config.thresholds };
@@ -73,7 +75,7 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
     turned.extend(namespaces_of(mended.iter().map(|version| &version.subject)));
     let brought = Brought { mended: mended.len(), adopted };
     limits_turned(telling.clone(), &*store, config, turned, now).await?;
-    have_looked(&*store, now).await?;
+    have_looked(&*store, &by, now).await?;
     match args.format {
         Format::Table => story(&closed, &compared, raised + in_turn, brought, screen)?,
         Format::Json => {
@@ -93,6 +95,14 @@ pub(super) async fn run(args: Args, config: &Config, screen: Screen) -> Result<E
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Identity of the rules that are on, and of where notices are kept: who switches something on wants to hear of what stands.
+fn what_is_raised(config: &Config) -> String {
+    let is_on = |rule: &&AlertType| config.policy.severity.get(**rule).is_some();
+    let mut parts: Vec<String> = AlertType::ALL.iter().filter(is_on).map(|rule| rule.as_str().to_owned()).collect();
+    parts.extend(config.ledger.as_ref().map(|ledger| format!("{ledger:?}")));
+    id::id(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// What the bar shows.

@@ -24,8 +24,8 @@ const AFTER_MIDNIGHT: Duration = Duration::minutes(15);
 /// How far back alerts are looked for that nobody raised, at most: what closed days carry with them reaches as far.
 const LOOKED_BACK: Duration = Duration::days(35);
 
-/// The watermark of looking for them.
-const LOOKED: &str = "unraised";
+/// How the watermark of looking for them begins, before what could be raised.
+const LOOKED: &str = "unraised/";
 
 /// What closing came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,15 +41,17 @@ pub struct Closed {
 }
 
 /// Since when alerts are looked for that nobody raised: for a day before this was done last, and since the earliest day that
-/// something has come late for since then.
+/// something has come late for since then. `by` says what could be raised and told: what was done by something else does not count.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub async fn look_since(store: &dyn Store, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
+pub async fn look_since(store: &dyn Store, by: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
     let at_most = now - LOOKED_BACK;
-    let Some(mark) = query::watermark(store, LOOKED).await? else { return Ok(at_most) };
-    let late = days::closings(store).await?.late_since(mark.through);
-    let since = day(mark.through) - Duration::days(1);
+    let Some(mark) = query::watermark(store, &format!("{LOOKED}{by}")).await? else { return Ok(at_most) };
+    // Whoever looked may have had another clock.
+    let through = mark.through.min(now);
+    let late = days::closings(store).await?.late_since(through);
+    let since = day(through) - Duration::days(1);
     Ok(late.map_or(since, |late| late.min(since)).max(at_most))
 }
 
@@ -57,8 +59,9 @@ pub async fn look_since(store: &dyn Store, now: DateTime<Utc>) -> Result<DateTim
 ///
 /// # Errors
 /// [`StoreError`] when that may not be stored; then it is looked for again.
-pub async fn have_looked(store: &dyn Store, through: DateTime<Utc>) -> Result<(), StoreError> {
-    append(store, vec![Record::Watermark(Watermark { name: LOOKED.to_owned(), through, at: through })]).await
+pub async fn have_looked(store: &dyn Store, by: &str, through: DateTime<Utc>) -> Result<(), StoreError> {
+    let name = format!("{LOOKED}{by}");
+    append(store, vec![Record::Watermark(Watermark { name, through, at: through })]).await
 }
 
 /// Which days are to be closed: those of a range, or what is over and not closed yet; earliest first.

@@ -290,22 +290,22 @@ impl Query {
             return text.to_owned();
         }
         let mut text = text.to_owned();
-        if reach.reads_changes() {
-            match view {
-                "ordered_changes" => {
-                    text = CLOSED_CHANGES.replace("${evaluated}", text.trim_end());
-                    if reach.reads_states() {
-                        // What is settled, but not the first of those behind it: its change is stored, if it is one.
-                        text = text
-                            .replace("COALESCE(carried, 'open') = 'open'\n", "COALESCE(carried, 'open') <> 'first'\n");
-                    }
+        match view {
+            "ordered_changes" if reach.reads_changes() => {
+                text = CLOSED_CHANGES.replace("${evaluated}", text.trim_end());
+                if reach.reads_states() {
+                    // What is settled, but not the first of those behind it: its change is stored, if it is one.
+                    text =
+                        text.replace("COALESCE(carried, 'open') = 'open'\n", "COALESCE(carried, 'open') <> 'first'\n");
                 }
-                "subjects" => {
-                    let states = if reach.reads_states() { SUBJECTS_OF_DAYS } else { "" };
-                    text = text.replace("FROM ${dataset}.writes\n", &SUBJECTS.replace("${states}", states));
-                }
-                _ => {}
             }
+            "subjects" => {
+                let changes = if reach.reads_changes() { SUBJECTS_OF_CHANGES } else { "" };
+                let states = if reach.reads_states() { SUBJECTS_OF_DAYS } else { "" };
+                let subjects = format!("FROM (\n    {SUBJECTS}{changes}{states}\n  ) AS written\n");
+                text = text.replace("FROM ${dataset}.writes\n", &subjects);
+            }
+            _ => {}
         }
         let only = |table: &str, (condition, _): Condition| {
             format!("(SELECT * FROM ${{dataset}}.{table} WHERE {condition}) AS {table}")
@@ -327,12 +327,12 @@ impl Query {
 const CLOSED_CHANGES: &str = include_str!("query/closed.sql");
 
 /// Of what is asked about, what has a limit.
-const SUBJECTS: &str = "FROM (
-    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.writes
+const SUBJECTS: &str = "SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.writes";
+
+/// And of the changes that are stored.
+const SUBJECTS_OF_CHANGES: &str = "
     UNION ALL
-    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.closed_changes WHERE FALSE${states}
-  ) AS written
-";
+    SELECT cluster_id, cluster_name, namespace, deployment_name FROM ${dataset}.closed_changes WHERE FALSE";
 
 /// And of what stood when a day began.
 const SUBJECTS_OF_DAYS: &str = "

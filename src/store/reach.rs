@@ -310,6 +310,16 @@ impl Reach {
         Reach { only_touched: true, ..self }
     }
 
+    /// Of what was not written to since the last closing, how it stood then; the rest is carried in whole. Where that does not end
+    /// with a day, everything is.
+    #[must_use]
+    pub fn with_states_of_the_rest(self) -> Self {
+        match self.closed.through() {
+            Some(through) if through == day(through) => Reach { states_at: Some(through), ..self.of_touched() },
+            _ => self,
+        }
+    }
+
     /// The stored changes and days of these Deployments alone; of all, where none or too many are named.
     #[must_use]
     pub fn of_deployments(self, deployments: &[Deployment]) -> Self {
@@ -317,7 +327,7 @@ impl Reach {
         Reach { deployments: few.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect(), ..self }
     }
 
-    /// Whether what is carried in stands for what was before, beside stored changes.
+    /// Whether stored days stand for what was before.
     pub(super) fn reads_states(&self) -> bool {
         self.states_at.is_some()
     }

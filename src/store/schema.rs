@@ -82,8 +82,9 @@ pub const VIEWS: [(&str, &str); 32] = files!("views", "sql":
     "daily_max_replicas", "user_pod_usage", "current_bills", "monthly_fees");
 
 /// The views that are for people, and dashboards. Of the others these are made, and no question of the program names a stored one.
-pub const FOR_PEOPLE: [&str; 13] = [
+pub const FOR_PEOPLE: [&str; 14] = [
     "alerts",
+    "closed_days",
     "current_bills",
     "current_limits",
     "current_replicas",

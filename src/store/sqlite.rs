@@ -354,6 +354,28 @@ mod tests {
     use super::super::schema;
     use super::*;
 
+    /// Whatever they are called, and also where a table has to be made anew.
+    #[test]
+    fn views_of_others_stay() {
+        let connection = Connection::open_in_memory().expect("memory");
+        set_up(&connection).expect("tables");
+        let all = |connection: &Connection| -> Vec<String> {
+            let mut names =
+                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY name").expect("SQL");
+            let names = names.query_map([], |row| row.get(0)).expect("rows").collect::<rusqlite::Result<_>>();
+            names.expect("names")
+        };
+        let own = all(&connection);
+        let others = "CREATE VIEW \"my \"\"own\"\" view\" AS SELECT * FROM watermarks; CREATE VIEW lives AS SELECT 1;
+            DROP TABLE watermarks; CREATE TABLE watermarks (name TEXT NOT NULL PRIMARY KEY, through TEXT NOT NULL, \"at\" TEXT NOT NULL);";
+        connection.execute_batch(others).expect("made");
+        set_up(&connection).expect("again");
+        let mut expected = own;
+        expected.push("my \"own\" view".to_owned());
+        expected.sort();
+        assert_eq!(all(&connection), expected, "what an earlier release made is gone");
+    }
+
     /// A cluster has thousands of Deployments: what is joined by the cluster alone costs their number squared.
     #[test]
     fn no_view_joins_deployments_by_their_cluster_alone() {

@@ -448,14 +448,73 @@ fn a_first_call_that_is_shown_a_day_later_counts_on_its_own_day() {
     });
 }
 
+/// How it stands, of what was written to since the last closing and of what was not: some writes before it, the day is closed, and
+/// some behind it. What the last writes come to may depend on those before them.
+#[test]
+fn it_stands_as_it_does_whatever_is_closed() {
+    let patched = json!({"@type": "k8s.io/Patch", "spec": {"template": {}}});
+    let touch = |number: i64, hours: i64, replicas: i64| {
+        write(number, hours, replicas).set("/protoPayload/request", patched.clone())
+    };
+    let touches = |numbers: std::ops::Range<i64>, replicas: i64| -> Vec<Sample> {
+        numbers.map(|number| touch(number, number, replicas)).collect()
+    };
+    let other = write(50, 20, 4).set("/protoPayload/resourceName", "apps/v1/namespaces/payments/deployments/web");
+    let other = other.set("/protoPayload/response/metadata/name", "web").uid("uid-web");
+    let mut missed = vec![write(1, 1, 3), write(4, 2, 7)];
+    missed.extend(touches(5..15, 7));
+    let mut timed_out = vec![write(1, 1, 3)];
+    let call = write(2, 2, 9).set("/protoPayload/status", json!({"code": 4})).actor("carol@example.com");
+    timed_out.push(call.set("/protoPayload/response", Json::Null));
+    timed_out.extend(touches(3..6, 9));
+    let mut dry = vec![write(1, 1, 5)];
+    dry.extend(touches(2..10, 5));
+    dry.push(write(10, 10, 9).version(1_099, 20));
+    let mut nine = vec![write(1, 1, 3), write(2, 2, 5)];
+    nine.extend(touches(3..10, 5));
+    for (name, before, behind) in [
+        ("untouched", nine.clone(), Vec::new()),
+        ("touched", nine.clone(), vec![touch(11, 30, 5)]),
+        ("another came late", nine, vec![other]),
+        ("missed writes", missed.clone(), Vec::new()),
+        ("missed writes, touched", missed, vec![touch(16, 30, 7)]),
+        ("a call that timed out, touched", timed_out, vec![touch(11, 30, 9)]),
+        ("a dry run", dry, vec![touch(10, 30, 5).set("/insertId", "seen")]),
+    ] {
+        on_sqlite(async |store| {
+            let whole = Sqlite::in_memory().expect("memory");
+            let (evening, now) = (time("2026-09-02T01:00:00Z"), time("2026-09-02T12:00:00Z"));
+            for (samples, at, closes) in [(&before, time("2026-09-01T23:00:00Z"), true), (&behind, now, false)] {
+                let entries: Vec<Vec<u8>> = samples.iter().map(Sample::bytes).collect();
+                for store in [store, &whole] {
+                    handle(store, &crate::support::pipeline(store).await, &entries, at).await;
+                }
+                if closes {
+                    close_day(store, time("2026-09-01T00:00:00Z").date_naive(), evening).await.expect("closed");
+                }
+            }
+            let stands = async |store: &dyn Store| {
+                let mut standings = query::status(store, &About::ALL, now).await.expect("readable");
+                // Who set the number under it is no longer read, until the day is closed again.
+                let forgets = name == "a dry run";
+                standings.iter_mut().filter(|_| forgets).for_each(|one| (one.since, one.event_id) = (None, None));
+                standings
+            };
+            let expected = stands(&whole).await;
+            assert!(!expected.is_empty(), "{name}");
+            assert_eq!(stands(store).await, expected, "{name}");
+        });
+    }
+}
+
 /// Only what somebody was killed over, or came late, is left to be found.
 #[test]
 fn alerts_that_nobody_raised_are_looked_for_since_that_was_done_last() {
     on_every_store(async |store| {
         let now = time("2026-09-30T00:20:00Z");
-        let since = async |now| look_since(store, now).await.expect("readable");
+        let since = async |now| look_since(store, "rules", now).await.expect("readable");
         assert_eq!(since(now).await, now - Duration::days(35), "never yet");
-        have_looked(store, now).await.expect("stored");
+        have_looked(store, "rules", now).await.expect("stored");
         let later = now + Duration::days(1);
         let day_before = time("2026-09-29T00:00:00Z");
         assert_eq!(since(later).await, day_before);
@@ -464,6 +523,7 @@ fn alerts_that_nobody_raised_are_looked_for_since_that_was_done_last() {
         assert_eq!(since(later).await, day_before, "it came late before");
         handle(store, &pipeline, &[write(2, 34, 4).bytes()], later - Duration::hours(1)).await;
         assert_eq!(since(later).await, time("2026-09-02T00:00:00Z"), "it came late since");
+        assert_eq!(look_since(store, "others", later).await.expect("readable"), later - Duration::days(35));
         let much_later = later + Duration::days(20);
         assert_eq!(since(much_later).await, much_later - Duration::days(35));
     });

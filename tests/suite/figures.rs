@@ -104,7 +104,7 @@ fn lines(figures: &BTreeMap<String, f64>) -> Vec<Line> {
         move |clusters: f64| clusters * ENTRIES_A_DAY * WRITES * 365.0 * (EVENT_BYTES + ALERTS * ALERT_BYTES) / GIB;
     let beyond = |used: f64, free: f64| (used - free).max(0.0);
     // `daily` (docs/bigquery.md), and limits every 45 s, 10 MB each.
-    let daily_tib = figure("questions.daily_1m_a_day_mib") / 1_024.0 / 1_024.0;
+    let daily_tib = figure("reads.daily_1m_mib") / 1_024.0 / 1_024.0;
     let questions_tib = move |clusters: f64| {
         let daily = daily_tib * clusters * ENTRIES_A_DAY * WRITES / 1e6;
         DAYS * daily + 0.63 * instances(PEAK * mean(clusters))

@@ -120,10 +120,10 @@ pub async fn changes<E: From<StoreError>>(
 pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Result<Vec<Standing>, StoreError> {
     let closings = days::closings(store).await?;
     let reach = closings.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
-    // What is over is closed: its days tell what stood when the day began, and its changes what came then.
-    let reach = match reach.closed_through() {
-        Some(through) => reach.with_states_at(at, day(at.min(through))).of_touched(),
-        None => reach,
+    let (reach, unless) = match reach.closed_through() {
+        // What is over is closed: its days tell what stood when the day began, and its changes what came then.
+        Some(through) if at < through => (reach.with_states_at(at, day(at)), UNLESS_JUDGED_AGAIN),
+        _ => (reach.with_states_of_the_rest(), UNLESS_WRITTEN),
     };
     let reach = reach.of_deployments(&about.deployments());
     let (conditions, mut parameters) = about.conditions();
@@ -131,9 +131,10 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
     let conditions = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
     let columns: Vec<String> = Standing::COLUMNS.iter().map(|(name, ..)| format!("`{name}`")).collect();
     let sql = format!(
-        "SELECT {} FROM ({STATUS}) AS status WHERE {conditions} \
+        "SELECT {} FROM ({}) AS status WHERE {conditions} \
          ORDER BY cluster_name, namespace, deployment_name, project_id, location",
-        columns.join(", ")
+        columns.join(", "),
+        STATUS.replace("${unless}", unless)
     );
     let mut standings: Vec<Standing> = store.fetch(&Query::new(sql, parameters).over(&reach)).await?.read();
     breaches::fill_in(store, &closings, &mut standings, at).await?;
@@ -141,3 +142,13 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
 }
 
 const STATUS: &str = include_str!("status.sql");
+
+/// A stored state does not count where its write is judged by what came behind it.
+const UNLESS_JUDGED_AGAIN: &str = "COALESCE(days.set_event_id, '') NOT IN (
+    SELECT carried_in.event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in
+    WHERE carried_in.carried = 'open')";
+
+/// Nor where the object is read whole.
+const UNLESS_WRITTEN: &str =
+    "days.cluster_id || '/' || days.namespace || '/' || days.object_kind || '/' || days.object_name NOT IN (
+    SELECT written.object_id FROM ${dataset}.writes AS written)";

@@ -10,11 +10,11 @@ WITH known AS (
   -- What stood when the day began, unless what came behind it tells otherwise.
   SELECT days.cluster_id || '/' || days.namespace || '/' || days.object_kind || '/' || days.object_name, days.cluster_id,
     days.project_id, days.location, days.cluster_name, days.namespace, days.deployment_name, days.object_kind,
-    days.object_name, days.object_uid, FALSE, days.replicas, days.min_replicas, COALESCE(days.set_missed_writes, 0), COALESCE(days.effective, TRUE), days.in_scope,
+    days.object_name, days.object_uid, FALSE, days.replicas, days.min_replicas,
+    COALESCE(days.set_missed_writes, 0), COALESCE(days.effective, TRUE), COALESCE(days.set_in_scope, days.in_scope),
     COALESCE(days.outside_range, FALSE), days.set_at, days.set_event_id, days.set_actor, days.set_on_behalf_of, days.set_route, 0, 0
   FROM (SELECT * FROM ${dataset}.object_days WHERE FALSE) AS days
-  WHERE days.state <> 'gone' AND COALESCE(days.set_event_id, '') NOT IN (
-    SELECT carried_in.event_id FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS carried_in WHERE carried_in.carried = 'open')
+  WHERE days.state <> 'gone' AND ${unless}
 ),
 followed AS (
   SELECT *,

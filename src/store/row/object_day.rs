@@ -70,6 +70,7 @@ row! {
         highest_actual: Option<i64>,
         inputs_hash: String,
         set_missed_writes: Option<i64>,
+        set_in_scope: Option<bool>,
     }
 }
 
@@ -167,6 +168,7 @@ impl ObjectDay {
             highest_actual: None,
             inputs_hash: inputs_hash.clone(),
             set_missed_writes: end.map(|end| end.missed_writes),
+            set_in_scope: end.map(|end| end.in_scope),
         })
     }
 

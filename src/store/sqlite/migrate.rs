@@ -48,27 +48,31 @@ fn foreign_tables(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok((!is_fine).then(|| tables.join(", ")))
 }
 
-/// Makes the views that are not there as this release has them, and no others: each connection holds them all in memory.
+/// Makes the views that are not there as this release has them, and none of the others: each connection holds them in memory.
+/// What somebody else made stays.
 fn replace_views(connection: &Connection) -> rusqlite::Result<()> {
-    let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
-    let made: BTreeMap<String, String> =
-        made.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let made = views(connection)?;
     let view = |name: &str| format!("CREATE VIEW {name} AS {}", schema::SQLITE.fill(&schema::view(name)));
-    let views = schema::FOR_PEOPLE.map(|name| (name, view(name)));
-    let is_made = |(name, sql): &(&str, String)| made.get(*name).is_some_and(|made| made == text_of(sql));
-    if made.len() != views.len() || !views.iter().all(is_made) {
-        drop_views(connection)?;
-        for (_, sql) in &views {
+    let wanted: BTreeMap<&str, String> = schema::FOR_PEOPLE.into_iter().map(|name| (name, view(name))).collect();
+    let is_as_wanted = |(name, _): &(&str, _)| match (made.get(*name), wanted.get(name)) {
+        (Some(made), Some(wanted)) => made == text_of(wanted),
+        (made, wanted) => made.is_none() && wanted.is_none(),
+    };
+    if !schema::VIEWS.iter().all(is_as_wanted) {
+        for (name, _) in schema::VIEWS {
+            connection.execute_batch(&format!("DROP VIEW IF EXISTS {name}"))?;
+        }
+        for sql in wanted.values() {
             connection.execute_batch(text_of(sql))?;
         }
     }
     Ok(())
 }
 
-fn drop_views(connection: &Connection) -> rusqlite::Result<()> {
-    let mut views = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'view'")?;
-    let views: Vec<String> = views.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    connection.execute_batch(&views.iter().map(|view| format!("DROP VIEW {view};")).collect::<String>())
+/// The views that are there, with their SQL.
+fn views(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")?;
+    made.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// A statement as SQLite keeps it.
@@ -107,20 +111,23 @@ struct Known {
     is_key: bool,
 }
 
-/// SQLite can neither relax a column nor change the key, so the rows move to a new table. The views are made again behind it.
+/// SQLite can neither relax a column nor change the key, so the rows move to a new table.
 fn rebuild(connection: &Connection, table: &schema::Table, known: &BTreeMap<String, Known>) -> rusqlite::Result<()> {
     let name = table.name;
     tracing::info!(
         table = name,
         "rebuilding a table of the store: columns of it may be null now, or its key is another"
     );
-    drop_views(connection)?;
+    // A table that a view names cannot be renamed.
+    let views = views(connection)?;
+    let dropped: String = views.keys().map(|view| format!("DROP VIEW {};", quoted(view))).collect();
+    let made_again: String = views.values().map(|sql| format!("{sql};")).collect();
     let kept: Vec<String> =
         table.fields.iter().filter(|field| known.contains_key(&field.name)).map(|field| quoted(&field.name)).collect();
     let kept = kept.join(", ");
     connection.execute_batch(&format!(
-        "{create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
-         ALTER TABLE {name}_rebuilt RENAME TO {name};",
+        "{dropped} {create}; INSERT INTO {name}_rebuilt ({kept}) SELECT {kept} FROM {name}; DROP TABLE {name}; \
+         ALTER TABLE {name}_rebuilt RENAME TO {name}; {made_again}",
         create = create_table(table, &format!("{name}_rebuilt")),
     ))
 }
@@ -145,5 +152,5 @@ fn column_definition(field: &schema::Field) -> String {
 
 /// As GoogleSQL quotes too; some names are words of SQL.
 pub(super) fn quoted(column: &str) -> String {
-    format!("`{column}`")
+    format!("`{}`", column.replace('`', "``"))
 }

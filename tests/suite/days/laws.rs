@@ -569,7 +569,9 @@ async fn assert_days(store: &dyn Store, closing: &Closing) -> Result<(), TestCas
         deployments.entry((&change.cluster_id, &change.namespace, name)).or_default().push(change);
     }
     let mut expected = Vec::new();
-    let Some(first) = told.iter().map(|change| change.effective_time.date_naive()).min() else { return Ok(()) };
+    let Some(first) = told.iter().map(|change| change.effective_time.min(change.event_time).date_naive()).min() else {
+        return Ok(());
+    };
     for ((cluster_id, namespace, deployment_name), changes) in deployments {
         let ClosedChange { project_id, location, cluster_name, .. } = changes[0];
         let (project_id, location) = (project_id.as_deref(), location.as_deref());
