@@ -122,7 +122,7 @@ pub async fn status(store: &dyn Store, about: &About, at: DateTime<Utc>) -> Resu
     let reach = closings.reach(DateTime::<Utc>::MAX_UTC, &about.namespaces());
     let (reach, unless) = match reach.closed_through() {
         // What is over is closed: its days tell what stood when the day began, and its changes what came then.
-        Some(through) if at < through => (reach.with_states_at(at, day(at)), UNLESS_JUDGED_AGAIN),
+        Some(through) if at < through => (reach.with_states_at(at, day(at)).of_touched(), UNLESS_JUDGED_AGAIN),
         _ => (reach.with_states_of_the_rest(), UNLESS_WRITTEN),
     };
     let reach = reach.of_deployments(&about.deployments());
