@@ -1,5 +1,6 @@
 //! Closing days: what the order says of them is stored, with what later questions have to know of them, so that no question
-//! reads the history; and since when what was left is to be looked for. Doing it again, or twice at once, changes nothing; what was stored by half is not found by its mark.
+//! reads the history; and since when what was left is to be looked for. Doing it again, or twice at once, changes nothing; what was
+//! stored by half is not found by its mark.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

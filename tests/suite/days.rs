@@ -438,8 +438,10 @@ fn a_first_call_that_is_shown_a_day_later_counts_on_its_own_day() {
         handle(store, &crate::support::pipeline(store).await, &entries, now).await;
         let columns = ["date", "max_replicas"];
         let open = rows(store, "daily_max_replicas", &columns).await;
-        for date in due(store, None, None, now).await.expect("readable") {
-            close_day(store, date, now).await.expect("closed");
+        // Later: what was recorded just now counts as late.
+        let later = now + Duration::hours(2);
+        for date in due(store, None, None, later).await.expect("readable") {
+            close_day(store, date, later).await.expect("closed");
         }
         assert_eq!(open[..2], [json!(["2026-09-01", 7]), json!(["2026-09-02", 7])]);
         let mut closed = rows(store, "daily_max_replicas", &columns).await;

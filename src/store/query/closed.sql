@@ -1,5 +1,5 @@
--- The changes of days that are closed, and of what came behind them. Names hold no spaces. Writes that are carried in as open are judged by what
--- came behind them, whatever was stored of them; those that are settled stand as they are stored.
+-- The changes of days that are closed, and of what came behind them. Writes that are carried in as open are judged by what
+-- came behind them, whatever was stored of them; those that are settled stand as they are stored. Names hold no spaces.
 WITH open_writes AS (
   SELECT object_id, write_id, COALESCE(object_uid, MAX(object_uid) OVER (PARTITION BY object_id), '') AS uid
   FROM (SELECT * FROM ${dataset}.carried_writes WHERE FALSE) AS known
