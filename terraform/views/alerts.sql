@@ -44,8 +44,9 @@ placed AS (
 ),
 about AS (
   -- What each was raised about: the write that has the credit for the version that its own shows; and when: at that write, or
-  -- when a limit began or ended on its number.
-  SELECT placed.alert_id, placed.object_id, placed.life, ordered.effective_time AS seen_at, ordered.write_id,
+  -- when a limit began or ended on the number that stood then, whoever is known by now to have set it last.
+  SELECT placed.alert_id, placed.object_id, placed.life, ordered.write_id,
+    CASE WHEN placed.alert_time = placed.event_time THEN ordered.effective_time ELSE placed.alert_time END AS seen_at,
     CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END AS about_time
   FROM placed
   JOIN ${dataset}.ordered_writes AS ordered

@@ -217,6 +217,31 @@ fn a_limit_that_takes_effect_on_a_standing_number_alerts_then() {
     });
 }
 
+/// A limit that began on a standing number was told. That the number had been set again before, behind writes that are
+/// missing, comes late, and is no second breach.
+#[test]
+fn what_began_on_a_standing_number_is_told_whoever_had_set_it_last() {
+    on_every_store_shared(async |store| {
+        limit(&*store, 2, Some("2026-09-01T00:00:00Z"), "2026-09-01T00:00:00Z").await;
+        limit(&*store, 1, Some("2026-09-04T00:00:00Z"), "2026-09-01T00:00:00Z").await;
+        let consumer = consumer(&store).await;
+        let begun = time("2026-10-01T00:00:00Z");
+        consumer.refresh(begun).await.expect("refreshed");
+        let write =
+            |id: &str, at: &str, version: i64| Sample::patch(id, at, 2).actor(PIPELINE).version(version, version);
+        deliver(&consumer, &write("first", "2026-09-02T00:00:00Z", 7), begun).await;
+        consumer.refresh(begun + Duration::minutes(1)).await.expect("refreshed");
+        let raised = [json!(["over_limit", 1, "2026-09-04T00:00:00.000000Z", true])];
+        assert_eq!(standing(&*store).await, raised);
+        deliver(&consumer, &write("late", "2026-09-03T00:00:00Z", 12), begun + Duration::minutes(2)).await;
+        assert_eq!(standing(&*store).await, raised, "before it is read again");
+        consumer.refresh(begun + Duration::minutes(3)).await.expect("refreshed");
+        assert_eq!(standing(&*store).await, raised);
+        let alerts = rows(&*store, "alert_log", &["alert_type"]).await;
+        assert_eq!(alerts.iter().filter(|alert| alert[0] == "over_limit").count(), 1);
+    });
+}
+
 /// What an instance has put off to its next reading is judged by another when it dies.
 #[test]
 fn what_a_dead_instance_owed_is_judged_by_another() {
