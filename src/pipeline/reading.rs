@@ -143,8 +143,8 @@ impl Readings {
         last.into_values().filter(|mark| mark.through < mark.at && now - mark.at > MARGIN).collect()
     }
 
-    /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, `mark` appends one first;
-    /// whoever puts something on it meanwhile waits for that. Who stops waiting has put nothing there, and may have left
+    /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, or one that others may take for
+    /// abandoned, and so for judged, `mark` appends one first; whoever puts something on it meanwhile waits for that. Who stops waiting has put nothing there, and may have left
     /// a mark, which only makes another instance look.
     pub(super) async fn put<E>(
         &self,
@@ -158,7 +158,7 @@ impl Readings {
         let _marking = self.marking.lock().await;
         let unmarked = {
             let mut state = self.state();
-            (!state.is_marked).then(|| state.next_mark(now))
+            (!state.has_fresh_mark(now)).then(|| state.next_mark(now))
         };
         if let Some(at) = unmarked {
             mark(Watermark { name: self.name.clone(), through: at - Duration::microseconds(1), at }).await?;
@@ -215,10 +215,43 @@ impl Readings {
 }
 
 impl State {
+    /// Whether a mark tells others of the list who will leave it alone for a while. An instance that stood still is behind with
+    /// its readings when it goes on.
+    fn has_fresh_mark(&self, now: DateTime<Utc>) -> bool {
+        self.is_marked && self.marked_at.is_some_and(|marked_at| now - marked_at <= MARGIN / 3)
+    }
+
     /// The time of the next mark. Each is later than the one before, whatever the clock does.
     fn next_mark(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         let at = self.marked_at.map_or(now, |marked_at| now.max(marked_at + Duration::microseconds(1)));
         self.marked_at = Some(at);
         at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    /// An instance that stood still goes on with its list as it was, and others have taken it for gone meanwhile.
+    #[test]
+    fn a_mark_that_others_may_have_closed_is_left_anew() {
+        let readings = Readings::new(None, std::time::Duration::from_secs(300));
+        let begun = DateTime::<Utc>::UNIX_EPOCH;
+        let mut marks = Vec::new();
+        for minutes in [0, 1, 16, 17] {
+            let now = begun + Duration::minutes(minutes);
+            let put = readings.put(BTreeSet::from(["payments".to_owned()]), now, async |mark| {
+                marks.push(mark);
+                Ok::<(), StoreError>(())
+            });
+            futures::executor::block_on(put).expect("marked");
+        }
+        let at: Vec<i64> = marks.iter().map(|mark| (mark.at - begun).num_minutes()).collect();
+        assert_eq!(at, [0, 16]);
+        let other = Readings::new(None, std::time::Duration::from_secs(300));
+        let abandoned = |now: i64| other.abandoned(marks.clone(), begun + Duration::minutes(now)).len();
+        assert_eq!((abandoned(31), abandoned(32)), (0, 1), "the last one counts");
     }
 }
