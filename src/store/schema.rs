@@ -74,11 +74,11 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
 
 /// Name and SQL of each view, in an order in which each uses only those before it (`terraform/views/order.json`). The SQL
 /// is what BigQuery and SQLite have in common; the rest is filled in by [`Dialect`].
-pub const VIEWS: [(&str, &str); 32] = files!("views", "sql":
+pub const VIEWS: [(&str, &str); 33] = files!("views", "sql":
     "quarantined", "limit_ranges", "current_limits", "user_replicas_limits", "closings", "open_since", "tail_events",
     "carried_in", "closed_days", "recent_closing", "recent_events", "recent_carried_in", "writes", "lives",
     "placed_writes", "ends", "ordered_writes", "subjects", "tail_subjects", "limits_in_force", "judged_events",
-    "ordered_changes", "judged_changes", "replica_changes", "conditions", "alerts", "current_replicas", "recent_changes",
+    "ordered_changes", "judged_changes", "replica_changes", "conditions", "raised_alerts", "alerts", "current_replicas", "recent_changes",
     "daily_max_replicas", "user_pod_usage", "current_bills", "monthly_fees");
 
 /// The views that are for people, and dashboards. Of the others these are made, and no question of the program names a stored one.

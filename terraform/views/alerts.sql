@@ -30,28 +30,29 @@ segments AS (
   FROM unplaced
   WHERE in_scope
 ),
-raised AS (
-  SELECT * FROM (
-    SELECT *, ROW_NUMBER() OVER (PARTITION BY alert_id ORDER BY ingested_at, alert_time) AS copy
-    FROM ${dataset}.alert_log
-  ) AS copies
-  WHERE copy = 1
-),
 placed AS (
-  SELECT raised.alert_id, raised.alert_time, placed.event_time, placed.object_id, placed.life, placed.write_id, placed.version_rank
-  FROM raised
+  SELECT raised.alert_id, raised.alert_time, raised.alert_time = placed.event_time AS at_write, placed.object_id, placed.life,
+    placed.write_id, placed.version_rank
+  FROM ${dataset}.raised_alerts AS raised
   JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
 ),
 about AS (
   -- What each was raised about: the write that has the credit for the version that its own shows; and when: at that write, or
   -- when a limit began or ended on the number that stood then, whoever is known by now to have set it last.
-  SELECT placed.alert_id, placed.object_id, placed.life, ordered.write_id,
-    CASE WHEN placed.alert_time = placed.event_time THEN ordered.effective_time ELSE placed.alert_time END AS seen_at,
-    CASE WHEN placed.alert_time = placed.event_time THEN ordered.event_time ELSE placed.alert_time END AS about_time
+  SELECT placed.alert_id, placed.object_id, placed.life, credited.write_id,
+    CASE WHEN at_write THEN credited.effective_time ELSE alert_time END AS seen_at,
+    CASE WHEN at_write THEN credited.event_time ELSE alert_time END AS about_time
   FROM placed
-  JOIN ${dataset}.ordered_writes AS ordered
-    ON ordered.object_id = placed.object_id AND ordered.life = placed.life
-    AND COALESCE(CAST(ordered.version_rank AS ${text}), ordered.write_id) = COALESCE(CAST(placed.version_rank AS ${text}), placed.write_id)
+  JOIN ${dataset}.ordered_writes AS credited
+    ON credited.object_id = placed.object_id AND credited.life = placed.life AND credited.version_rank = placed.version_rank
+  UNION ALL
+  SELECT placed.alert_id, placed.object_id, placed.life, own.write_id,
+    CASE WHEN at_write THEN own.effective_time ELSE alert_time END,
+    CASE WHEN at_write THEN own.event_time ELSE alert_time END
+  FROM placed
+  JOIN ${dataset}.ordered_writes AS own
+    ON own.object_id = placed.object_id AND own.life = placed.life AND own.write_id = placed.write_id
+  WHERE placed.version_rank IS NULL
 ),
 found AS (
   -- And the numbers that it may be about: the one that its write brought, on either side of an HPA that turned, and the one
@@ -82,7 +83,7 @@ matching AS (
       PARTITION BY raised.alert_id
       ORDER BY CASE WHEN conditions.alert_time <= about.about_time THEN 0 ELSE 1 END,
         ABS(MICROS_OF(conditions.alert_time) - MICROS_OF(about.about_time)), conditions.point DESC) AS distance
-  FROM raised
+  FROM ${dataset}.raised_alerts AS raised
   JOIN found AS about ON about.alert_id = raised.alert_id
   JOIN ${dataset}.conditions AS conditions
     ON conditions.object_id = about.object_id AND conditions.life = about.life
@@ -102,25 +103,25 @@ folded AS (
   SELECT alert_id, object_id, segment FROM matching WHERE distance = 1
   UNION ALL
   SELECT raised.alert_id, unplaced.object_id, unplaced.write_id
-  FROM raised
+  FROM ${dataset}.raised_alerts AS raised
   JOIN unplaced ON unplaced.event_id = raised.event_id AND unplaced.alert_type = raised.alert_type
 ),
 told AS (
   -- The alert that was raised first speaks for its segment.
   SELECT * FROM (
-    SELECT raised.alert_id, raised.alert_type, raised.severity, raised.message, folded.object_id, folded.segment,
+    SELECT raised.alert_id, raised.alert_type, folded.object_id, folded.segment,
       MIN(raised.ingested_at) OVER segment_alerts AS raised_at, COUNT(*) OVER segment_alerts AS raised,
       MAX(raised.alert_time) OVER segment_alerts AS last_time,
       ROW_NUMBER() OVER (
         PARTITION BY raised.alert_type, folded.object_id, folded.segment ORDER BY raised.alert_time, raised.alert_id) AS number
-    FROM raised
+    FROM ${dataset}.raised_alerts AS raised
     JOIN folded ON folded.alert_id = raised.alert_id
     WINDOW segment_alerts AS (PARTITION BY raised.alert_type, folded.object_id, folded.segment)
   ) AS counted
   WHERE number = 1
 )
 SELECT
-  told.alert_id, segments.alert_time, segments.alert_type, told.severity, told.message, segments.project_id,
+  told.alert_id, segments.alert_time, segments.alert_type, spoken.severity, spoken.message, segments.project_id,
   segments.location, segments.cluster_name, segments.namespace, segments.deployment_name, segments.object_kind,
   segments.object_name, segments.object_uid, segments.object_version, segments.event_id, segments.write_id,
   segments.is_write, segments.touched, segments.replicas, segments.limit_max_replicas,
@@ -131,6 +132,7 @@ SELECT
 FROM segments
 LEFT JOIN told
   ON told.alert_type = segments.alert_type AND told.object_id = segments.object_id AND told.segment = segments.segment
+LEFT JOIN ${dataset}.raised_alerts AS spoken ON spoken.alert_id = told.alert_id
 UNION ALL
 SELECT
   raised.alert_id, raised.alert_time, raised.alert_type, raised.severity, raised.message, raised.project_id,
@@ -140,6 +142,6 @@ SELECT
   -- What the daily comparison found is about no write, and stands as it was found.
   raised.event_id IS NULL,
   raised.ingested_at
-FROM raised
+FROM ${dataset}.raised_alerts AS raised
 LEFT JOIN folded ON folded.alert_id = raised.alert_id
 WHERE folded.alert_id IS NULL

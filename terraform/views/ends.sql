@@ -4,7 +4,9 @@
 -- A call is cut off after 34 s at the latest, so an answer of the same life more than 60 s behind an end shows that the
 -- end was a dry run, or that the object was held.
 WITH shown AS (
-  SELECT *,
+  -- What an end says, and no more: it is sorted.
+  SELECT write_id, event_id, event_time, ingested_at, operation, actor, on_behalf_of, actor_kind, route, project_id, location, cluster_name,
+    namespace, object_kind, object_name, in_scope, cluster_id, object_id, life, target, starts_at, next_starts_at, ends,
     MAX(CASE WHEN object_uid IS NOT NULL AND object_state IN ('live', 'terminating') THEN event_time END) OVER life_of AS last_seen,
     MAX(object_uid) OVER life_of AS life_uid,
     -- What an HPA aimed at when it was last told; what its ending write asks for was never stored.

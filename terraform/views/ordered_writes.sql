@@ -29,7 +29,7 @@ WITH claimed AS (
 ),
 counted AS (
   SELECT object_id, life, write_id, event_time, insert_id, event_id, version_rank, has_generation, outcome, effective,
-    target, CAST(NULL AS ${text}) AS last_target, settled, before_generation, before_explains, before_missing, before_missed,
+    target, settled, before_generation, before_explains, before_missing, before_missed,
     before_effective, is_status, is_held, FALSE AS is_end, shown_generation,
     MAX(version_rank) OVER (
       PARTITION BY object_id, life ORDER BY event_time, insert_id, event_id ROWS UNBOUNDED PRECEDING) AS rank_before
@@ -37,18 +37,20 @@ counted AS (
   WHERE version_rank IS NULL OR claim = 1
   UNION ALL
   SELECT object_id, life, write_id, event_time, '', event_id, NULL, object_kind = 'Deployment', 'stored', TRUE,
-    target, last_target, FALSE, NULL, NULL, NULL, NULL,
+    target, FALSE, NULL, NULL, NULL, NULL,
     NULL, FALSE, FALSE, TRUE, NULL, NULL
   FROM ${dataset}.ends
 ),
 positioned AS (
-  SELECT *,
+  SELECT object_id, life, write_id, event_time, is_end, outcome = 'uncertain' AS is_uncertain, effective, has_generation, is_status,
+    shown_generation, before_generation, before_explains, before_missing, before_missed, before_effective,
     -- What is uncertain may not have turned an HPA.
     CASE WHEN outcome <> 'uncertain' THEN target END AS aim,
     CASE WHEN NOT settled THEN shown_generation END AS counted_generation,
     -- What has no generation of its own may have taken one: Scales, and what is uncertain or unknown.
     CASE WHEN has_generation AND shown_generation IS NULL AND NOT is_end AND outcome <> 'observed'
       AND NOT settled THEN 1 ELSE 0 END AS takes_generation,
+    CASE WHEN is_held AND NOT settled THEN 1 ELSE 0 END AS held_deletion,
     ROW_NUMBER() OVER (
     PARTITION BY object_id
     ORDER BY life, CASE WHEN is_end THEN 1 ELSE 0 END, COALESCE(version_rank, rank_before, 0), CASE WHEN version_rank IS NULL THEN 1 ELSE 0 END, event_time,
@@ -63,8 +65,7 @@ carried AS (
     SUM(takes_generation) OVER (life_order ROWS UNBOUNDED PRECEDING)
       + COALESCE(MAX(before_explains) OVER life_of, 0) AS without_generation,
     -- A deletecollection takes one of each object that finalizers hold, at whichever later place.
-    SUM(CASE WHEN is_held AND NOT settled THEN 1 ELSE 0 END)
-      OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions,
+    SUM(held_deletion) OVER (life_order ROWS UNBOUNDED PRECEDING) AS held_deletions,
     COALESCE(MAX(before_missing) OVER life_of, 0) AS carried_missing,
     COALESCE(MAX(before_missed) OVER life_of, 0) AS carried_missed,
     COUNT(before_missed) OVER life_of > 0 AS is_cut
@@ -72,7 +73,8 @@ carried AS (
   WINDOW life_of AS (PARTITION BY object_id, life), life_order AS (PARTITION BY object_id, life ORDER BY position)
 ),
 explained AS (
-  SELECT *,
+  SELECT object_id, life, position, write_id, event_time, is_end, is_uncertain, has_generation, is_status, shown_generation,
+    counted_generation, takes_generation, before_effective, held_deletions, carried_missing, carried_missed, is_cut,
     CASE WHEN read_generation IS NULL OR carried_generation > read_generation THEN carried_generation ELSE read_generation END AS previous_generation,
     MAX(aim) OVER (PARTITION BY object_id, life, targets) AS current_target,
     -- Whether it is found is known with what it aims at.
@@ -82,7 +84,9 @@ explained AS (
   FROM carried
 ),
 gaps AS (
-  SELECT *,
+  SELECT object_id, life, position, write_id, event_time, is_end, is_uncertain, shown_generation, before_effective, held_deletions,
+    carried_missing, carried_missed, is_cut, previous_generation, current_target, currently_effective, may_explain,
+    may_explain - takes_generation AS explains_before,
     -- A status write shows the generation, and does not move it.
     CASE WHEN has_generation AND previous_generation IS NOT NULL AND counted_generation IS NOT NULL THEN
       counted_generation - previous_generation - CASE WHEN is_status THEN 0 ELSE 1 END - may_explain
@@ -90,11 +94,12 @@ gaps AS (
   FROM explained
 ),
 summed AS (
-  SELECT *,
+  SELECT object_id, life, position, write_id, is_end, shown_generation, before_effective, carried_missing, carried_missed, is_cut,
+    previous_generation, current_target, currently_effective, may_explain, explains_before, unexplained,
     SUM(CASE WHEN unexplained > 0 THEN unexplained ELSE 0 END) OVER (
       PARTITION BY object_id, life ORDER BY position ROWS UNBOUNDED PRECEDING) + carried_missing - held_deletions AS missing,
     -- What is uncertain holds nothing up: a call may time out long after the object's end.
-    MAX(CASE WHEN outcome = 'uncertain' OR before_effective > event_time THEN before_effective ELSE event_time END) OVER (
+    MAX(CASE WHEN is_uncertain OR before_effective > event_time THEN before_effective ELSE event_time END) OVER (
       PARTITION BY object_id ORDER BY position ROWS UNBOUNDED PRECEDING) AS effective_time
   FROM gaps
 ),
@@ -115,14 +120,14 @@ told AS (
   SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
     object_name, object_uid, object_version, touched, operation, outcome, object_state, replicas, min_replicas,
     replicas_source, actor, on_behalf_of, actor_kind, route, in_scope, outside_range, insert_id, cluster_id, object_id,
-    life, carried, FALSE AS is_end
+    life, version_rank, CAST(NULL AS ${text}) AS last_target, carried, settled, FALSE AS is_end
   FROM ${dataset}.placed_writes
   WHERE NOT ends
   UNION ALL
   SELECT write_id, event_id, event_time, ingested_at, project_id, location, cluster_name, namespace, object_kind,
     object_name, object_uid, NULL, TRUE, operation, 'stored', 'gone', NULL, NULL,
     NULL, actor, on_behalf_of, actor_kind, route, in_scope, FALSE, '', cluster_id, object_id,
-    life, NULL, TRUE
+    life, NULL, last_target, NULL, FALSE, TRUE
   FROM ${dataset}.ends
 )
 SELECT
@@ -133,7 +138,7 @@ SELECT
   COALESCE(current_target, last_target) AS target, told.is_end,
   unexplained, may_explain, missed_so_far, carried, settled, is_cut,
   -- What is carried in where the writes from this one on are read alone.
-  previous_generation AS before_generation, may_explain - takes_generation AS before_explains,
+  previous_generation AS before_generation, explains_before AS before_explains,
   missing_before AS before_missing, missed_so_far_before AS before_missed,
   CASE WHEN previous_effective IS NULL OR before_effective > previous_effective THEN before_effective ELSE previous_effective END AS before_effective
 FROM placed

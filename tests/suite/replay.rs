@@ -120,6 +120,41 @@ fn a_store_that_fails_in_a_full_pipeline_ends_it_and_a_second_run_completes_it()
     });
 }
 
+/// No file of the store's may grow beyond this: for who writes, the disk is full.
+const DISK_BYTES: u64 = 8 << 20;
+
+#[test]
+fn a_disk_that_fills_in_a_full_pipeline_ends_it_and_a_second_run_completes_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, path) = (folder.path().join("audit.ndjson"), folder.path().join("facts.db"));
+    std::fs::write(&file, lines(0, 12_000)).expect("written");
+    // The signal of that limit would kill it; a shell that ignores it hands that on.
+    let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", DISK_BYTES / 512);
+    let replay = |mut command: Command| {
+        let store = format!("sqlite:{}", path.display());
+        command.args(["replay", "--format=json", "--store", &store]).arg(&file).output().expect("it starts")
+    };
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited]).arg(command().get_program()).env_remove("PEDWATCH_CONFIG");
+    let failed = replay(shell);
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("the store cannot be used now, it may work later"), "{}", stderr(&failed));
+    let done = replay(command());
+    assert!(done.status.success(), "{}", stderr(&done));
+    let done: Json = serde_json::from_slice(&done.stdout).expect("JSON");
+    block_on(async {
+        let whole = Sqlite::in_memory().expect("memory");
+        replayed(&whole, vec![file.clone()], |_| ()).await.expect("recorded");
+        let store = Sqlite::open(&path).expect("a store");
+        assert_eq!(contents(&store, &FACTS).await, contents(&whole, &FACTS).await);
+    });
+    println!(
+        "12,000 writes onto a disk of 8 MiB: {} were there, {} came with the second run",
+        done["duplicates"], done["events"]
+    );
+    assert!(done["duplicates"].as_u64() > Some(0), "{done}");
+}
+
 /// Each pipe is filled only when the one before it has been read to its end, and they are named the other way round.
 #[test]
 fn files_are_read_side_by_side() {

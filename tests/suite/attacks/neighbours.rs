@@ -8,7 +8,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -194,6 +194,75 @@ fn a_caller_who_hangs_up_makes_nobody_judge_by_a_stale_limit() {
     }
     println!("hung up at {points} points: 0 judged by the stale limit");
     assert!(points > 10, "there are more points than {points}");
+}
+
+/// A store of which one append in ten takes long.
+struct Stumbling {
+    store: Sqlite,
+    appends: AtomicUsize,
+}
+
+const STUMBLES: Duration = Duration::from_secs(1);
+
+#[async_trait::async_trait]
+impl Store for Stumbling {
+    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
+        if self.appends.fetch_add(1, Ordering::Relaxed) % 10 == 9 {
+            tokio::time::sleep(STUMBLES).await;
+        }
+        self.store.append(records).await
+    }
+
+    fn appends_at_once(&self) -> usize {
+        self.store.appends_at_once()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
+        self.store.fetch(query).await
+    }
+}
+
+/// Whoever comes while one commit takes long is in the next: nobody waits for two that do, and the others for none.
+#[test]
+fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
+    block_on(async {
+        let sqlite = Sqlite::in_memory().expect("memory");
+        register(&sqlite, &ped("payments", "orders-api", None, 8), PEDS_FROM).await;
+        let stumbling = Arc::new(Stumbling { store: sqlite, appends: AtomicUsize::default() });
+        let store: Arc<dyn Store> = Arc::clone(&stumbling) as Arc<dyn Store>;
+        let consumer = consumer(store, Metrics::default()).await;
+        let sender = async |sender: usize| {
+            let mut waits = Vec::new();
+            for number in 0..30 {
+                let (begun, before) = (Instant::now(), stumbling.appends.load(Ordering::Relaxed));
+                let write = write(sender * 100 + number, 2 + i64::try_from(number).expect("small") % 6);
+                consumer.handle(delivery(&write), time(NOW)).await.expect("handled");
+                waits.push((begun.elapsed(), stumbling.appends.load(Ordering::Relaxed) - before));
+            }
+            waits
+        };
+        let waits = futures::future::join_all((0..32).map(sender)).await.concat();
+        // The one that ran, the one that it was in, and one that has begun since.
+        let commits = waits.iter().map(|(_, commits)| *commits).max();
+        assert!(commits <= Some(3), "{commits:?} commits");
+        let mut others: Vec<Duration> = waits.iter().map(|(wait, _)| *wait).filter(|wait| *wait < STUMBLES).collect();
+        others.sort();
+        let (held_up, p99) = (waits.len() - others.len(), others[others.len() * 99 / 100]);
+        println!(
+            "{} writes, {held_up} of them in or behind a commit of {STUMBLES:?}; p99 of the others {p99:?}",
+            waits.len()
+        );
+        assert!(held_up < waits.len() / 3, "{held_up}");
+        assert_eq!(
+            rows(&stumbling.store, "judged_events", &["event_id"]).await.len(),
+            waits.len(),
+            "none lost or double"
+        );
+    });
 }
 
 /// What cannot be judged by itself is owed to the next reading, wherever the reading's caller hangs up.
