@@ -223,12 +223,16 @@ impl Bench<'_> {
             bare.execute("INSERT INTO rows VALUES (?, ?)", (number.to_string(), &row)).expect("committed");
             commits.push(begun.elapsed().as_secs_f64() * 1e3);
         }
+        let alarms = alarms(&http, &url, &self.folder.join("alone.db")).await;
         drop(running);
         let (push, commit) = (Spread::of(pushes).median, Spread::of(commits).median);
         println!(
             "one push at a time: median {push:.2} ms; a bare commit of one row: {commit:.2} ms; ratio {:.2}",
             push / commit
         );
+        println!("a scale past its limit, ms until its alert's row is durable: {alarms}");
+        figures.keep("alarm_ms", alarms.median);
+        figures.keep("alarm_most_ms", alarms.most);
         figures.keep("alone_ms", push);
         figures.keep("commit_ms", commit);
         figures.keep("alone_ratio", push / commit);
@@ -266,6 +270,26 @@ impl Bench<'_> {
         figures.keep("idle_mb", idle_mb);
         figures.keep("binary_mb", binary_mb);
     }
+}
+
+/// Pushes scales past their limits, one after the other: how long each takes until it is answered, and its alerts are there.
+async fn alarms(http: &reqwest::Client, url: &str, store: &Path) -> Spread {
+    const ALARMS: u64 = 200;
+    let database = rusqlite::Connection::open(store).expect("opened");
+    let over_limit = || -> u64 {
+        let sql = "SELECT COUNT(*) FROM alert_log WHERE alert_type = 'over_limit'";
+        database.query_row(sql, [], |row| row.get(0)).expect("answered")
+    };
+    let before = over_limit();
+    let mut times = Vec::new();
+    for told in 0..ALARMS {
+        // Others than those that are there.
+        let number = 1_000 + told;
+        let body = body_of(number, &generate::alarming(number, 2 << 10));
+        times.push(post(http, url, body).await.as_secs_f64() * 1e3);
+        assert_eq!(over_limit(), before + told + 1, "answered before its alert was there");
+    }
+    Spread::of(times)
 }
 
 /// Registers PEDs in a store of its own.
@@ -334,8 +358,14 @@ async fn wait_for(is_so: impl Fn() -> bool) {
 
 /// What Pub/Sub posts.
 fn body(number: u64, size_bytes: usize) -> Bytes {
-    let data = STANDARD.encode(generate::entry(number, size_bytes));
-    json!({"message": {"data": data, "messageId": number.to_string()}, "subscription": SUBSCRIPTION}).to_string().into()
+    body_of(&generate::entry(number, size_bytes))
+}
+
+fn body_of(entry: &[u8]) -> Bytes {
+    // Nothing reads the id.
+    json!({"message": {"data": STANDARD.encode(entry), "messageId": "1"}, "subscription": SUBSCRIPTION})
+        .to_string()
+        .into()
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: Bytes) -> Duration {

@@ -145,6 +145,7 @@ impl Consumer {
     }
 
     async fn record(&self, delivery: Delivery<'_>, now: DateTime<Utc>) -> Result<Handled, StoreError> {
+        let begun = Instant::now();
         if self.shared.readings.are_stale(now) {
             self.reader.if_stale(now).await?;
         }
@@ -155,12 +156,18 @@ impl Consumer {
             Some(_) => deployments_in_scope(&assessed),
         };
         if !read.is_empty() {
-            let begun = Instant::now();
+            let asked = Instant::now();
             self.reader.these(read.clone()).await?;
-            self.shared.metrics.stage("limits", begun.elapsed());
+            self.shared.metrics.stage("limits", asked.elapsed());
             assessed = self.assess(delivery, now);
         }
-        self.keep(assessed, &read, now).await
+        let due = std::mem::take(&mut assessed.due);
+        let handled = self.keep(assessed, &read, now).await?;
+        // Behind the append: a reading in between would not find them.
+        let mark =
+            async |mark| must_be_stored(&self.batcher.append(vec![Record::Watermark(mark)]).await?, "watermarks");
+        self.shared.readings.put(due, now + begun.elapsed(), mark).await?;
+        Ok(handled)
     }
 
     /// Assesses a message, and takes room for its rows. Who waits for that holds none meanwhile.
@@ -195,7 +202,7 @@ impl Consumer {
         read: &BTreeSet<Deployment>,
         now: DateTime<Utc>,
     ) -> Result<Handled, StoreError> {
-        let Assessed { ignored, records, seen, due, canaries, .. } = assessed;
+        let Assessed { ignored, records, seen, canaries, .. } = assessed;
         let joins = !seen.is_empty() && !records.is_empty() && self.is_ledger;
         if joins {
             self.append_and_follow(&records, &seen, read, now).await?;
@@ -211,10 +218,6 @@ impl Consumer {
             self.follow(&seen, read, now).await?;
         }
         self.hear(&canaries, now).await?;
-        // Behind the append: a reading in between would not find them.
-        let mark =
-            async |mark| must_be_stored(&self.batcher.append(vec![Record::Watermark(mark)]).await?, "watermarks");
-        self.shared.readings.put(due, now, mark).await?;
         let is_observation =
             |record: &Record| matches!(record, Record::Event(event) if event.outcome == Some(Outcome::Observed));
         Ok(match ignored.first() {

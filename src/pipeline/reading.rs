@@ -64,9 +64,9 @@ impl Judged {
 struct State {
     /// Namespaces that are judged at the next reading.
     due: BTreeSet<String>,
-    /// Whether a mark tells others so.
-    is_marked: bool,
-    /// Of the last mark.
+    /// Since when a mark that is stored tells others so.
+    told_at: Since,
+    /// The time of the last mark, stored or not.
     marked_at: Since,
     /// When limits were last read.
     read_at: Since,
@@ -144,8 +144,8 @@ impl Readings {
     }
 
     /// Puts namespaces on the list for the next reading. Where no mark tells of the list yet, or one that others may take for
-    /// abandoned, and so for judged, `mark` appends one first; whoever puts something on it meanwhile waits for that. Who stops waiting has put nothing there, and may have left
-    /// a mark, which only makes another instance look.
+    /// abandoned, and so for judged, `mark` appends one first; whoever puts something on it meanwhile waits for that. Who stops
+    /// waiting has put nothing there, and may have left a mark, which only makes another instance look.
     pub(super) async fn put<E>(
         &self,
         namespaces: BTreeSet<String>,
@@ -158,13 +158,13 @@ impl Readings {
         let _marking = self.marking.lock().await;
         let unmarked = {
             let mut state = self.state();
-            (!state.has_fresh_mark(now)).then(|| state.next_mark(now))
+            (!state.is_told(now)).then(|| state.next_mark(now))
         };
         if let Some(at) = unmarked {
             mark(Watermark { name: self.name.clone(), through: at - Duration::microseconds(1), at }).await?;
         }
         let mut state = self.state();
-        state.is_marked = true;
+        state.told_at = unmarked.or(state.told_at);
         state.due.extend(namespaces);
         Ok(())
     }
@@ -173,15 +173,14 @@ impl Readings {
     pub(super) async fn take(&self) -> BTreeSet<String> {
         let _marking = self.marking.lock().await;
         let mut state = self.state();
-        state.is_marked = false;
+        state.told_at = None;
         std::mem::take(&mut state.due)
     }
 
-    /// Puts the list back: judging failed, and its mark is still open.
+    /// Puts the list back: judging failed. Its mark is still open, unless the closing was stored that seemed to fail, so the next
+    /// that is put on it has one of its own.
     pub(super) fn put_back(&self, owed: BTreeSet<String>) {
-        let mut state = self.state();
-        state.is_marked |= !owed.is_empty();
-        state.due.extend(owed);
+        self.state().due.extend(owed);
     }
 
     /// The marks that a reading leaves when all is judged: what was owed here, what those owed who are gone, and how far
@@ -193,7 +192,7 @@ impl Readings {
         let after = |mark: &Watermark| now.max(mark.at + Duration::microseconds(1));
         let mut marks: Vec<Watermark> = judged.abandoned.iter().map(|mark| closed(&mark.name, after(mark))).collect();
         // What was put on the list meanwhile has a mark of its own, which stays open.
-        if !judged.owed.is_empty() && !state.is_marked {
+        if !judged.owed.is_empty() && state.told_at.is_none() {
             let at = state.next_mark(now);
             marks.push(closed(&self.name, at));
         }
@@ -215,10 +214,10 @@ impl Readings {
 }
 
 impl State {
-    /// Whether a mark tells others of the list who will leave it alone for a while. An instance that stood still is behind with
+    /// Whether a stored mark tells of the list, and others leave it alone for a while. An instance that stood still is behind with
     /// its readings when it goes on.
-    fn has_fresh_mark(&self, now: DateTime<Utc>) -> bool {
-        self.is_marked && self.marked_at.is_some_and(|marked_at| now - marked_at <= MARGIN / 3)
+    fn is_told(&self, now: DateTime<Utc>) -> bool {
+        self.told_at.is_some_and(|told_at| now - told_at <= MARGIN / 3)
     }
 
     /// The time of the next mark. Each is later than the one before, whatever the clock does.
@@ -232,7 +231,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
 
     /// An instance that stood still goes on with its list as it was, and others have taken it for gone meanwhile.
     #[test]
@@ -240,18 +238,22 @@ mod tests {
         let readings = Readings::new(None, std::time::Duration::from_secs(300));
         let begun = DateTime::<Utc>::UNIX_EPOCH;
         let mut marks = Vec::new();
-        for minutes in [0, 1, 16, 17] {
+        // The one of minute 16 is not stored.
+        for (minutes, fails) in [(0, false), (1, false), (16, true), (17, false), (18, false)] {
             let now = begun + Duration::minutes(minutes);
             let put = readings.put(BTreeSet::from(["payments".to_owned()]), now, async |mark| {
+                if fails {
+                    return Err(());
+                }
                 marks.push(mark);
-                Ok::<(), StoreError>(())
+                Ok(())
             });
-            futures::executor::block_on(put).expect("marked");
+            assert_eq!(futures::executor::block_on(put).is_err(), fails);
         }
         let at: Vec<i64> = marks.iter().map(|mark| (mark.at - begun).num_minutes()).collect();
-        assert_eq!(at, [0, 16]);
+        assert_eq!(at, [0, 17]);
         let other = Readings::new(None, std::time::Duration::from_secs(300));
         let abandoned = |now: i64| other.abandoned(marks.clone(), begun + Duration::minutes(now)).len();
-        assert_eq!((abandoned(31), abandoned(32)), (0, 1), "the last one counts");
+        assert_eq!((abandoned(32), abandoned(33)), (0, 1), "the last one counts");
     }
 }

@@ -32,32 +32,24 @@ segments AS (
 ),
 placed AS (
   SELECT raised.alert_id, raised.alert_time, raised.alert_time = placed.event_time AS at_write, placed.object_id, placed.life,
-    placed.write_id, placed.version_rank
+    COALESCE(CAST(placed.version_rank AS ${text}), placed.write_id) AS credit_key
   FROM ${dataset}.raised_alerts AS raised
   JOIN ${dataset}.placed_writes AS placed ON placed.event_id = raised.event_id
 ),
 about AS (
   -- What each was raised about: the write that has the credit for the version that its own shows; and when: at that write, or
   -- when a limit began or ended on the number that stood then, whoever is known by now to have set it last.
-  SELECT placed.alert_id, placed.object_id, placed.life, credited.write_id,
-    CASE WHEN at_write THEN credited.effective_time ELSE alert_time END AS seen_at,
-    CASE WHEN at_write THEN credited.event_time ELSE alert_time END AS about_time
+  SELECT placed.alert_id, placed.object_id, placed.life, ordered.write_id, at_write,
+    CASE WHEN at_write OR ordered.effective_time > alert_time THEN ordered.effective_time ELSE alert_time END AS seen_at,
+    CASE WHEN at_write THEN ordered.event_time ELSE alert_time END AS about_time
   FROM placed
-  JOIN ${dataset}.ordered_writes AS credited
-    ON credited.object_id = placed.object_id AND credited.life = placed.life AND credited.version_rank = placed.version_rank
-  UNION ALL
-  SELECT placed.alert_id, placed.object_id, placed.life, own.write_id,
-    CASE WHEN at_write THEN own.effective_time ELSE alert_time END,
-    CASE WHEN at_write THEN own.event_time ELSE alert_time END
-  FROM placed
-  JOIN ${dataset}.ordered_writes AS own
-    ON own.object_id = placed.object_id AND own.life = placed.life AND own.write_id = placed.write_id
-  WHERE placed.version_rank IS NULL
+  JOIN ${dataset}.ordered_writes AS ordered
+    ON ordered.object_id = placed.object_id AND ordered.life = placed.life AND ordered.credit_key = placed.credit_key
 ),
 found AS (
   -- And the numbers that it may be about: the one that its write brought, on either side of an HPA that turned, and the one
   -- that it found, the last before.
-  SELECT alert_id, object_id, life, seen_at, write_id, about_time,
+  SELECT alert_id, object_id, life, seen_at, write_id, about_time, at_write,
     CASE sides.side WHEN 0 THEN standing WHEN 1 THEN first_own ELSE last_own END AS position
   FROM (
     SELECT *,
@@ -65,10 +57,10 @@ found AS (
         PARTITION BY object_id, life ORDER BY seen_at, CASE WHEN alert_id = '' THEN 0 ELSE 1 END ROWS UNBOUNDED PRECEDING) AS standing,
       MIN(position) OVER by_write AS first_own, MAX(position) OVER by_write AS last_own
     FROM (
-      SELECT '' AS alert_id, object_id, life, effective_time AS seen_at, write_id, event_time AS about_time, position
+      SELECT '' AS alert_id, object_id, life, effective_time AS seen_at, write_id, event_time AS about_time, TRUE AS at_write, position
       FROM ${dataset}.judged_changes
       UNION ALL
-      SELECT alert_id, object_id, life, seen_at, write_id, about_time, NULL FROM about
+      SELECT alert_id, object_id, life, seen_at, write_id, about_time, at_write, NULL FROM about
     ) AS instants
     WINDOW by_write AS (PARTITION BY object_id, life, write_id)
   ) AS asked
@@ -88,6 +80,8 @@ matching AS (
   JOIN ${dataset}.conditions AS conditions
     ON conditions.object_id = about.object_id AND conditions.life = about.life
     AND conditions.position = about.position AND conditions.alert_type = raised.alert_type
+    -- What began on a number is about the Deployment that it was for then, and no other that an HPA has turned to.
+    AND (about.at_write OR COALESCE(conditions.deployment_name, '') = COALESCE(raised.deployment_name, conditions.deployment_name, ''))
     -- It says nothing of a limit that began or ended later on the same number.
     AND (conditions.is_write OR conditions.alert_time <= about.about_time)
     AND (conditions.write_id = about.write_id OR conditions.next_time IS NULL OR about.seen_at < conditions.next_time)

@@ -1,10 +1,7 @@
 -- What each rule holds against each number (`held`), where it was written and wherever a limit began or ended on it. A run of one
 -- `held` is a segment, which begins where `begins` is 1.
 WITH changes AS (
-  -- What the rules go by, and no more: it is sorted many times.
-  SELECT object_id, life, position, cluster_id, namespace, deployment_name, event_time, effective_time, operation, replicas, touched, route,
-    effective, in_scope, outside_range, verdict, write_id,
-    LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS next_time
+  SELECT *, LEAD(effective_time) OVER (PARTITION BY object_id ORDER BY position) AS next_time
   FROM ${dataset}.judged_changes
 ),
 turns AS (
@@ -28,7 +25,8 @@ points AS (
   WHERE changes.in_scope AND (sides.is_turn = 0 OR turns.turns_at IS NOT NULL)
 ),
 judged AS (
-  SELECT points.*, limits.limit_id, limits.max_replicas, limits.initial_max_replicas,
+  SELECT points.*, limits.limit_id AS point_limit_id, limits.max_replicas AS point_max,
+    limits.initial_max_replicas AS point_initial,
     points.verdict <> 'removed' AND points.replicas IS NOT NULL AND points.deployment_name IS NOT NULL AND points.effective AS counts,
     COALESCE(points.replicas > limits.max_replicas, FALSE) AS is_over
   FROM points
@@ -39,12 +37,12 @@ judged AS (
 ),
 held_against AS (
   -- What each rule holds against each point. A run holds one text.
-  SELECT object_id, life, position, next_time, alert_time, is_write, limit_id, max_replicas, initial_max_replicas,
-    CASE WHEN counts AND is_over THEN CAST(replicas AS ${text}) || '/' || CAST(max_replicas AS ${text}) END AS over_limit,
+  SELECT judged.*,
+    CASE WHEN counts AND is_over THEN CAST(replicas AS ${text}) || '/' || CAST(point_max AS ${text}) END AS over_limit,
     CASE WHEN counts AND outside_range AND NOT is_over THEN CAST(replicas AS ${text}) END AS outside_platform_range,
-    CASE WHEN counts AND limit_id IS NULL THEN 'unregistered' END AS unregistered,
-    CASE WHEN counts AND replicas > initial_max_replicas AND NOT is_over
-      THEN CAST(replicas AS ${text}) || '/' || CAST(initial_max_replicas AS ${text}) END AS over_initial,
+    CASE WHEN counts AND point_limit_id IS NULL THEN 'unregistered' END AS unregistered,
+    CASE WHEN counts AND replicas > point_initial AND NOT is_over
+      THEN CAST(replicas AS ${text}) || '/' || CAST(point_initial AS ${text}) END AS over_initial,
     CASE WHEN verdict = 'unknown_value' THEN 'unknown' END AS unknown_value,
     CASE WHEN is_write AND touched AND route IN ('bypass', 'unknown') AND verdict NOT IN ('over_limit', 'removed')
       AND operation NOT IN ('delete', 'delete_collection') THEN write_id END AS bypass
@@ -73,7 +71,7 @@ numbered AS (
 ),
 -- A row for each rule that holds something.
 ruled AS (
-  SELECT object_id, position, next_time, alert_time, is_write, limit_id, max_replicas, initial_max_replicas, life, point, rules.alert_type,
+  SELECT numbered.*, rules.alert_type,
     CASE rules.alert_type
       WHEN 'over_limit' THEN over_limit WHEN 'outside_platform_range' THEN outside_platform_range
       WHEN 'unregistered' THEN unregistered WHEN 'over_initial' THEN over_initial
@@ -91,16 +89,16 @@ ruled AS (
     SELECT 'over_limit' AS alert_type UNION ALL SELECT 'outside_platform_range' UNION ALL SELECT 'unregistered'
     UNION ALL SELECT 'over_initial' UNION ALL SELECT 'unknown_value' UNION ALL SELECT 'bypass'
   ) AS rules
+  -- Most points are held against nothing.
   WHERE COALESCE(over_limit, outside_platform_range, unregistered, over_initial, unknown_value, bypass) IS NOT NULL
 )
 SELECT
-  ruled.alert_type, held, begins, CAST(ruled.life AS ${text}) || '/' || CAST(run AS ${text}) AS segment,
-  point, ruled.position, is_write, alert_time, event_time, effective_time, next_time, project_id, location, cluster_name, namespace,
-  deployment_name, object_kind, object_name, object_uid, object_version, ruled.object_id, ruled.life, event_id, write_id, touched, replicas,
-  ruled.max_replicas AS limit_max_replicas, ruled.initial_max_replicas AS limit_initial_max_replicas, ruled.limit_id, actor,
+  alert_type, held, begins, CAST(life AS ${text}) || '/' || CAST(run AS ${text}) AS segment,
+  point, position, is_write, alert_time, event_time, effective_time, next_time, project_id, location, cluster_name, namespace,
+  deployment_name, object_kind, object_name, object_uid, object_version, object_id, life, event_id, write_id, touched, replicas,
+  point_max AS limit_max_replicas, point_initial AS limit_initial_max_replicas, point_limit_id AS limit_id, actor,
   on_behalf_of, route,
   -- It began before what is read, and was judged then.
   is_write AND COALESCE(carried, 'open') <> 'open' AS is_past
 FROM ruled
-JOIN ${dataset}.judged_changes AS changes ON changes.object_id = ruled.object_id AND changes.position = ruled.position
 WHERE held IS NOT NULL

@@ -131,10 +131,12 @@ told AS (
   FROM ${dataset}.ends
 )
 SELECT
-  told.write_id, told.event_id, told.event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace,
-  object_kind, object_name, object_uid, object_version, shown_generation AS generation, touched, operation, told.outcome,
+  told.write_id, event_id, event_time, effective_time, ingested_at, project_id, location, cluster_name, namespace,
+  object_kind, object_name, object_uid, object_version, shown_generation AS generation, touched, operation, outcome,
   object_state, replicas, min_replicas, currently_effective AS effective, replicas_source, actor, on_behalf_of, actor_kind,
-  route, in_scope, outside_range, told.insert_id, cluster_id, told.object_id, told.life, position, version_rank,
+  route, in_scope, outside_range, insert_id, cluster_id, told.object_id, told.life, position, version_rank,
+  -- Whose credit it is: a version's, or that of what shows none.
+  COALESCE(CAST(version_rank AS ${text}), told.write_id) AS credit_key,
   COALESCE(current_target, last_target) AS target, told.is_end,
   unexplained, may_explain, missed_so_far, carried, settled, is_cut,
   -- What is carried in where the writes from this one on are read alone.

@@ -120,7 +120,7 @@ fn a_store_that_fails_in_a_full_pipeline_ends_it_and_a_second_run_completes_it()
     });
 }
 
-/// No file of the store's may grow beyond this: for who writes, the disk is full.
+/// No file of the store's may grow beyond this, as where a quota ends or the disk is full; SQLite reports it as a failed write.
 const DISK_BYTES: u64 = 8 << 20;
 
 #[test]

@@ -242,6 +242,8 @@ fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
                 let write = write(sender * 100 + number, 2 + i64::try_from(number).expect("small") % 6);
                 consumer.handle(delivery(&write), time(NOW)).await.expect("handled");
                 waits.push((begun.elapsed(), stumbling.appends.load(Ordering::Relaxed) - before));
+                // Each at its own pace, so that some come while a commit runs.
+                tokio::time::sleep(Duration::from_millis(u64::try_from(sender % 7).expect("small") * 3)).await;
             }
             waits
         };
@@ -249,6 +251,8 @@ fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
         // The one that ran, the one that it was in, and one that has begun since.
         let commits = waits.iter().map(|(_, commits)| *commits).max();
         assert!(commits <= Some(3), "{commits:?} commits");
+        let longest = waits.iter().map(|(wait, _)| *wait).max();
+        assert!(longest < Some(2 * STUMBLES), "{longest:?}: nine commits are between two of them");
         let mut others: Vec<Duration> = waits.iter().map(|(wait, _)| *wait).filter(|wait| *wait < STUMBLES).collect();
         others.sort();
         let (held_up, p99) = (waits.len() - others.len(), others[others.len() * 99 / 100]);
@@ -256,7 +260,7 @@ fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
             "{} writes, {held_up} of them in or behind a commit of {STUMBLES:?}; p99 of the others {p99:?}",
             waits.len()
         );
-        assert!(held_up < waits.len() / 3, "{held_up}");
+        assert!(held_up > 0, "none was held up");
         assert_eq!(
             rows(&stumbling.store, "judged_events", &["event_id"]).await.len(),
             waits.len(),
