@@ -274,9 +274,9 @@ impl Bench<'_> {
 
 /// Pushes scales past their limits, one after the other: how long each takes until it is answered, and its alerts are there.
 async fn alarms(http: &reqwest::Client, url: &str, store: &Path) -> Spread {
-    const ALARMS: u64 = 200;
+    const ALARMS: i64 = 200;
     let database = rusqlite::Connection::open(store).expect("opened");
-    let over_limit = || -> u64 {
+    let over_limit = || -> i64 {
         let sql = "SELECT COUNT(*) FROM alert_log WHERE alert_type = 'over_limit'";
         database.query_row(sql, [], |row| row.get(0)).expect("answered")
     };
@@ -284,7 +284,7 @@ async fn alarms(http: &reqwest::Client, url: &str, store: &Path) -> Spread {
     let mut times = Vec::new();
     for told in 0..ALARMS {
         // Others than those that are there.
-        let number = 1_000 + told;
+        let number = 1_000 + told.unsigned_abs();
         let body = body_of(number, &generate::alarming(number, 2 << 10));
         times.push(post(http, url, body).await.as_secs_f64() * 1e3);
         assert_eq!(over_limit(), before + told + 1, "answered before its alert was there");
@@ -358,14 +358,12 @@ async fn wait_for(is_so: impl Fn() -> bool) {
 
 /// What Pub/Sub posts.
 fn body(number: u64, size_bytes: usize) -> Bytes {
-    body_of(&generate::entry(number, size_bytes))
+    body_of(number, &generate::entry(number, size_bytes))
 }
 
-fn body_of(entry: &[u8]) -> Bytes {
-    // Nothing reads the id.
-    json!({"message": {"data": STANDARD.encode(entry), "messageId": "1"}, "subscription": SUBSCRIPTION})
-        .to_string()
-        .into()
+fn body_of(number: u64, entry: &[u8]) -> Bytes {
+    let message = json!({"data": STANDARD.encode(entry), "messageId": number.to_string()});
+    json!({"message": message, "subscription": SUBSCRIPTION}).to_string().into()
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: Bytes) -> Duration {

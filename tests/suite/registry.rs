@@ -242,6 +242,27 @@ fn what_began_on_a_standing_number_is_told_whoever_had_set_it_last() {
     });
 }
 
+/// A limit that began on a number was told; then an earlier write of the same number comes, which was answered only behind that.
+#[test]
+fn what_began_on_a_number_is_told_once_though_the_number_turns_out_to_have_come_later() {
+    on_every_store_shared(async |store| {
+        limit(&*store, 6, Some("2026-09-01T00:00:00Z"), "2026-09-01T00:00:00Z").await;
+        limit(&*store, 4, Some("2026-09-04T12:00:00Z"), "2026-09-01T00:00:00Z").await;
+        let consumer = consumer(&store).await;
+        let begun = time("2026-10-01T00:00:00Z");
+        consumer.refresh(begun).await.expect("refreshed");
+        let write =
+            |id: &str, at: &str, version: i64| Sample::patch(id, at, 5).actor(PIPELINE).version(version, version);
+        deliver(&consumer, &write("first", "2026-09-04T11:59:50Z", 8), begun).await;
+        consumer.refresh(begun + Duration::minutes(1)).await.expect("refreshed");
+        let raised = |at: &str| [json!(["over_limit", 4, at, true])];
+        assert_eq!(standing(&*store).await, raised("2026-09-04T12:00:00.000000Z"));
+        deliver(&consumer, &write("late", "2026-09-04T12:00:05Z", 7), begun + Duration::minutes(2)).await;
+        consumer.refresh(begun + Duration::minutes(3)).await.expect("refreshed");
+        assert_eq!(standing(&*store).await, raised("2026-09-04T12:00:05.000000Z"));
+    });
+}
+
 /// What an instance has put off to its next reading is judged by another when it dies.
 #[test]
 fn what_a_dead_instance_owed_is_judged_by_another() {
