@@ -235,25 +235,22 @@ fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
         let stumbling = Arc::new(Stumbling { store: sqlite, appends: AtomicUsize::default() });
         let store: Arc<dyn Store> = Arc::clone(&stumbling) as Arc<dyn Store>;
         let consumer = consumer(store, Metrics::default()).await;
+        let stumbles = || stumbling.appends.load(Ordering::Relaxed) / 10;
         let sender = async |sender: usize| {
             let mut waits = Vec::new();
             for number in 0..30 {
-                let (begun, before) = (Instant::now(), stumbling.appends.load(Ordering::Relaxed));
+                let (begun, before) = (Instant::now(), stumbles());
                 let write = write(sender * 100 + number, 2 + i64::try_from(number).expect("small") % 6);
                 consumer.handle(delivery(&write), time(NOW)).await.expect("handled");
-                waits.push((begun.elapsed(), stumbling.appends.load(Ordering::Relaxed) - before));
+                assert!(stumbles() - before < 2, "it waited for two of them");
+                waits.push(begun.elapsed());
                 // Each at its own pace, so that some come while a commit runs.
                 tokio::time::sleep(Duration::from_millis(u64::try_from(sender % 7).expect("small") * 3)).await;
             }
             waits
         };
         let waits = futures::future::join_all((0..32).map(sender)).await.concat();
-        // The one that ran, the one that it was in, and one that has begun since.
-        let commits = waits.iter().map(|(_, commits)| *commits).max();
-        assert!(commits <= Some(3), "{commits:?} commits");
-        let longest = waits.iter().map(|(wait, _)| *wait).max();
-        assert!(longest < Some(2 * STUMBLES), "{longest:?}: nine commits are between two of them");
-        let mut others: Vec<Duration> = waits.iter().map(|(wait, _)| *wait).filter(|wait| *wait < STUMBLES).collect();
+        let mut others: Vec<Duration> = waits.iter().copied().filter(|wait| *wait < STUMBLES).collect();
         others.sort();
         let (held_up, p99) = (waits.len() - others.len(), others[others.len() * 99 / 100]);
         println!(
