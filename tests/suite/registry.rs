@@ -260,6 +260,9 @@ fn what_began_on_a_number_is_told_once_though_the_number_turns_out_to_have_come_
         deliver(&consumer, &write("late", "2026-09-04T12:00:05Z", 7), begun + Duration::minutes(2)).await;
         consumer.refresh(begun + Duration::minutes(3)).await.expect("refreshed");
         assert_eq!(standing(&*store).await, raised("2026-09-04T12:00:05.000000Z"));
+        let about = rows(&*store, "alerts", &["alert_type", "raised"]).await;
+        let about: Vec<&Json> = about.iter().filter(|alert| alert[0] == "over_limit").collect();
+        assert_eq!(about, [&json!(["over_limit", 2])], "both are about one breach");
     });
 }
 

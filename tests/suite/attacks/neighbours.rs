@@ -90,13 +90,20 @@ fn uncertain() -> Vec<u8> {
     uncertain.bytes()
 }
 
-/// A store that takes its time: every question and every append yields so often before it begins, and again behind it.
+/// A store that takes its time: every question and every append yields so often before it begins, and again behind it, and one
+/// append in ten stumbles.
 struct Slow {
     store: Sqlite,
     yields: usize,
+    stumbles: Option<Duration>,
+    appends: AtomicUsize,
 }
 
 impl Slow {
+    fn new(store: Sqlite, yields: usize) -> Self {
+        Slow { store, yields, stumbles: None, appends: AtomicUsize::default() }
+    }
+
     async fn wait(&self) {
         for _ in 0..self.yields {
             tokio::task::yield_now().await;
@@ -107,6 +114,10 @@ impl Slow {
 #[async_trait::async_trait]
 impl Store for Slow {
     async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
+        let number = self.appends.fetch_add(1, Ordering::Relaxed);
+        if let Some(stumbles) = self.stumbles.filter(|_| number % 10 == 9) {
+            tokio::time::sleep(stumbles).await;
+        }
         self.wait().await;
         let appended = self.store.append(records).await;
         self.wait().await;
@@ -169,7 +180,7 @@ fn a_caller_who_hangs_up_makes_nobody_judge_by_a_stale_limit() {
             let sqlite = Sqlite::in_memory().expect("memory");
             register(&sqlite, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
             let metrics = Metrics::default();
-            let store: Arc<dyn Store> = Arc::new(Slow { store: sqlite, yields: 3 });
+            let store: Arc<dyn Store> = Arc::new(Slow::new(sqlite, 3));
             let consumer = consumer(Arc::clone(&store), metrics.clone()).await;
             register(&*store, &ped("payments", "orders-api", None, 6), "2026-09-02T00:00:00Z").await;
             let (first, second) = (write(1, 5), write(2, 4));
@@ -196,35 +207,7 @@ fn a_caller_who_hangs_up_makes_nobody_judge_by_a_stale_limit() {
     assert!(points > 10, "there are more points than {points}");
 }
 
-/// A store of which one append in ten takes long.
-struct Stumbling {
-    store: Sqlite,
-    appends: AtomicUsize,
-}
-
 const STUMBLES: Duration = Duration::from_secs(1);
-
-#[async_trait::async_trait]
-impl Store for Stumbling {
-    async fn append(&self, records: Arc<[Record]>) -> Result<Vec<Appended>, StoreError> {
-        if self.appends.fetch_add(1, Ordering::Relaxed) % 10 == 9 {
-            tokio::time::sleep(STUMBLES).await;
-        }
-        self.store.append(records).await
-    }
-
-    fn appends_at_once(&self) -> usize {
-        self.store.appends_at_once()
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        self.store.check().await
-    }
-
-    async fn fetch(&self, query: &Query) -> Result<Rows, StoreError> {
-        self.store.fetch(query).await
-    }
-}
 
 /// Whoever comes while one commit takes long is in the next: nobody waits for two that do, and the others for none.
 #[test]
@@ -232,7 +215,7 @@ fn a_commit_that_takes_long_holds_up_only_who_waits_for_it() {
     block_on(async {
         let sqlite = Sqlite::in_memory().expect("memory");
         register(&sqlite, &ped("payments", "orders-api", None, 8), PEDS_FROM).await;
-        let stumbling = Arc::new(Stumbling { store: sqlite, appends: AtomicUsize::default() });
+        let stumbling = Arc::new(Slow { stumbles: Some(STUMBLES), ..Slow::new(sqlite, 0) });
         let store: Arc<dyn Store> = Arc::clone(&stumbling) as Arc<dyn Store>;
         let consumer = consumer(store, Metrics::default()).await;
         let stumbles = || stumbling.appends.load(Ordering::Relaxed) / 10;
@@ -274,7 +257,7 @@ fn a_refresh_that_is_dropped_forgets_nothing_that_is_owed() {
         block_on(async {
             let sqlite = Sqlite::in_memory().expect("memory");
             register(&sqlite, &ped("payments", "orders-api", None, 3), PEDS_FROM).await;
-            let store: Arc<dyn Store> = Arc::new(Slow { store: sqlite, yields: 2 });
+            let store: Arc<dyn Store> = Arc::new(Slow::new(sqlite, 2));
             let consumer = consumer(Arc::clone(&store), Metrics::default()).await;
             // An answer will show that it was stored.
             consumer.handle(delivery(&uncertain()), time(NOW)).await.expect("handled");
