@@ -266,6 +266,46 @@ fn what_began_on_a_number_is_told_once_though_the_number_turns_out_to_have_come_
     });
 }
 
+/// A limit that began on what an HPA allowed one Deployment says nothing of another, to which the HPA had turned by then.
+#[test]
+fn what_began_on_one_deployment_is_not_told_of_another_that_its_hpa_has_turned_to() {
+    on_every_store_shared(async |store| {
+        limit(&*store, 6, Some("2026-09-01T00:00:00Z"), "2026-09-01T00:00:00Z").await;
+        limit(&*store, 4, Some("2026-09-04T12:00:00Z"), "2026-09-01T00:00:00Z").await;
+        let consumer = consumer(&store).await;
+        let begun = time("2026-10-01T00:00:00Z");
+        consumer.refresh(begun).await.expect("refreshed");
+        let aims = |id: &str, at: &str, version: i64, deployment: &str| {
+            let spec = json!({"maxReplicas": 5, "minReplicas": 1,
+                "scaleTargetRef": {"kind": "Deployment", "apiVersion": "apps/v1", "name": deployment}});
+            Sample::patch(id, at, 5)
+                .actor(PIPELINE)
+                .set("/protoPayload/methodName", "io.k8s.autoscaling.v2.horizontalpodautoscalers.patch")
+                .set("/protoPayload/resourceName", "autoscaling/v2/namespaces/payments/horizontalpodautoscalers/scaler")
+                .set("/protoPayload/request", json!({"@type": "k8s.io/Patch", "spec": spec}))
+                .set("/protoPayload/response/kind", "HorizontalPodAutoscaler")
+                .set("/protoPayload/response/apiVersion", "autoscaling/v2")
+                .set("/protoPayload/response/@type", "autoscaling.k8s.io/v2.HorizontalPodAutoscaler")
+                .set("/protoPayload/response/metadata/name", "scaler")
+                .set("/protoPayload/response/spec", spec)
+                .uid("uid-scaler")
+                .version(version, version)
+        };
+        deliver(&consumer, &aims("first", "2026-09-04T10:00:00Z", 7, "orders-api"), begun).await;
+        consumer.refresh(begun + Duration::minutes(1)).await.expect("refreshed");
+        assert_eq!(standing(&*store).await, [json!(["over_limit", 4, "2026-09-04T12:00:00.000000Z", true])]);
+        deliver(&consumer, &aims("late", "2026-09-04T11:00:00Z", 8, "carts-api"), begun + Duration::minutes(2)).await;
+        let now = begun + Duration::minutes(3);
+        let carts = ped("payments", "carts-api", None, 4);
+        let carts = registrations(&carts, Some("2026-09-01T00:00:00Z"), &pedwatch::id::time(now), "ci");
+        pedwatch::store::register(&*store, carts).await.expect("registered");
+        let turned = |is_told: bool| [json!(["over_limit", 4, "2026-09-04T11:00:00.000000Z", is_told])];
+        assert_eq!(standing(&*store).await, turned(false));
+        consumer.refresh(now + Duration::minutes(1)).await.expect("refreshed");
+        assert_eq!(standing(&*store).await, turned(true));
+    });
+}
+
 /// What an instance has put off to its next reading is judged by another when it dies.
 #[test]
 fn what_a_dead_instance_owed_is_judged_by_another() {
